@@ -1,8 +1,10 @@
 """Prints the licences of everything that is linked into the binary."""
 
 import collections
+import html
 import json
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -12,19 +14,21 @@ NAMES = ("licen", "copying", "copyright", "notice", "unlicense")
 # In a crate's directory, and where aws-lc-sys keeps those of the C library.
 FOLDERS = (".", "aws-lc")
 
-HEAD = """The binary of grantmint contains the crates below. Statically linked, it also contains the GNU C
-Library, Copyright the Free Software Foundation and contributors, under the GNU LGPL 2.1 or later
+HEAD = """The binary of grantmint contains the crates below, and Rust's standard library, whose notices
+end this file. Statically linked, it also contains the GNU C Library, Copyright the Free Software
+Foundation and contributors, under the GNU LGPL 2.1 or later
 (https://www.gnu.org/licenses/lgpl-2.1.html): grantmint's sources and `make dist` link it again with
 another version of that library.
 """
 
 
+def printed(*command):
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
 def metadata():
     command = ["cargo", "metadata", "--locked", "--format-version=1"]
-    printed = subprocess.run(
-        [*command, f"--filter-platform={TARGET}"], check=True, stdout=subprocess.PIPE
-    )
-    return json.loads(printed.stdout)
+    return json.loads(printed(*command, f"--filter-platform={TARGET}"))
 
 
 def linked(meta):
@@ -57,6 +61,19 @@ def texts(package):
                 yield file.read_text(encoding="utf-8", errors="replace").strip()
 
 
+def standard_library():
+    """The notices of Rust's standard library and of its crates: a page of the toolchain, as text."""
+    sysroot = pathlib.Path(printed("rustc", "--print", "sysroot").strip())
+    page = (sysroot / "share/doc/rust/COPYRIGHT-library.html").read_text(encoding="utf-8")
+    _, body = page.split("<body>")
+    text = html.unescape(re.sub(r"<[^>]+>", "", body))
+    return re.sub(r"\n\s*\n", "\n\n", text).strip()
+
+
+def print_part(title, text):
+    print(f"\n{'=' * 80}\n{title}\n{'=' * 80}\n\n{text}")
+
+
 def main():
     users, missing = collections.defaultdict(list), []
     print(HEAD)
@@ -72,7 +89,8 @@ def main():
         names = ", ".join(missing)
         print(f"\nWithout a licence file of their own, under the terms named above: {names}")
     for text, names in users.items():
-        print(f"\n{'=' * 80}\n{', '.join(names)}\n{'=' * 80}\n\n{text}")
+        print_part(", ".join(names), text)
+    print_part("Rust's standard library", standard_library())
 
 
 if __name__ == "__main__":

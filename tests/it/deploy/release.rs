@@ -48,5 +48,6 @@ async fn archive_is_complete_and_reproducible() {
     licences.arg("xzOf").arg(dirs[0].path().join("grantmint-test.tar.gz"));
     let licences = succeeds(licences.arg("grantmint-test/THIRD-PARTY-LICENCES.txt")).await;
     assert!(licences.contains("\naws-lc-sys ") && licences.contains("\ntokio "));
+    assert!(licences.contains("\n\nCopyright notices for The Rust Standard Library\n"));
     assert!(!licences.contains("\nrcgen "), "it is linked into tests alone");
 }
