@@ -176,6 +176,8 @@ async fn selectors_select_the_pods_and_nothing_is_privileged() {
     ] {
         assert_eq!(of(kind, path), Some(&own), "{kind}");
     }
+    let spread = list(&rendered.pod()["topologySpreadConstraints"]);
+    assert!(spread.len() == 2 && spread.iter().all(|it| it["labelSelector"]["matchLabels"] == own));
     let callers = of("NetworkPolicy", "/ingress/0/from/0/podSelector/matchLabels");
     assert_eq!(callers, Some(&json!({"grantmint-caller": "true"})));
     let dns = of("NetworkPolicy", "/egress/0/to/0/podSelector/matchLabels");
