@@ -4,10 +4,6 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 const PROTOS: [&str; 2] = ["grantmint/v1/token_service.proto", "grantmint/v1/grant_service.proto"];
 
-/// Messages that hold a token (fields marked `debug_redact`): prost would derive a `Debug`
-/// that prints it, `rpc` writes a silent one by hand.
-const SILENT: [&str; 2] = [".grantmint.v1.MintTokenResponse", ".grantmint.v1.MintTokensResponse"];
-
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
 
@@ -18,8 +14,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
     fs::write(out.join("grantmint.v1.bin"), compiler.encode_file_descriptor_set())?;
 
+    // The client generates the messages.
     tonic_prost_build::configure()
-        .skip_debug(SILENT)
+        .build_client(false)
+        .extern_path(".grantmint.v1", "::grantmint_client::proto")
         .compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }

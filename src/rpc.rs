@@ -51,41 +51,21 @@ use crate::{
     clock::Clock, drain::Drain, grant::table::Roster, mint::minter::Minter, telemetry::Metrics,
 };
 
-/// The generated messages, clients and servers of `grantmint.v1`.
+/// The messages and clients of `grantmint.v1`, which the client generates, and its servers.
 pub mod proto {
     #![expect(
-        missing_docs,
         unused_qualifications,
         clippy::pedantic,
         clippy::allow_attributes,
         reason = "generated"
     )]
 
-    use std::fmt;
+    pub use grantmint_client::proto::*;
 
     tonic::include_proto!("grantmint.v1");
 
     /// All messages and services with their options, as an encoded descriptor set.
     pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/grantmint.v1.bin"));
-
-    impl fmt::Debug for MintTokenResponse {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.debug_struct("MintTokenResponse")
-                .field("token_id", &self.token_id)
-                .field("validity", &self.validity)
-                .finish_non_exhaustive()
-        }
-    }
-
-    impl fmt::Debug for MintTokensResponse {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.debug_struct("MintTokensResponse")
-                .field("tokens", &self.tokens.len())
-                .field("first_index", &self.first_index)
-                .field("validity", &self.validity)
-                .finish_non_exhaustive()
-        }
-    }
 }
 
 /// Limits on the size of requests.

@@ -260,7 +260,7 @@ fn statuses_are_built_in_one_place() {
 }
 
 #[test]
-fn redacted_proto_fields_match_the_silent_messages() {
+fn redacted_proto_fields_match_the_redacted_messages() {
     let pool =
         prost_reflect::DescriptorPool::decode(grantmint::rpc::proto::DESCRIPTOR_SET).unwrap();
     let mut marked: Vec<String> = Vec::new();
@@ -275,12 +275,12 @@ fn redacted_proto_fields_match_the_silent_messages() {
         }
     }
     marked.sort();
-    let build = fs::read_to_string(root().join("build.rs")).unwrap();
-    let list = build.split_once("const SILENT").unwrap().1.split_once(';').unwrap().1;
+    let build = fs::read_to_string(root().join("client/build.rs")).unwrap();
+    let list = build.split_once("const REDACTED").unwrap().1.split_once(';').unwrap().1;
     let list = list.split_once("];").unwrap().0;
-    let mut silent: Vec<String> = list.split('"').skip(1).step_by(2).map(str::to_owned).collect();
-    silent.sort();
-    assert_eq!(marked, silent);
+    let mut redacted: Vec<String> = list.split('"').skip(1).step_by(2).map(str::to_owned).collect();
+    redacted.sort();
+    assert_eq!(marked, redacted);
     assert_eq!(marked.len(), 2);
 }
 
