@@ -1,7 +1,7 @@
 //! TLS to a server: how it is verified, and which certificate is presented.
 
 use std::{
-    fmt, fs, io,
+    fs, io,
     net::Ipv4Addr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -10,29 +10,25 @@ use std::{
 
 use bytes::BytesMut;
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
-    client::{
-        Resumption,
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    },
-    crypto::{
-        CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature,
-        verify_tls13_signature,
-    },
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, TrustAnchor, UnixTime, pem::PemObject},
+    CertificateError, ClientConfig, Error, RootCertStore,
+    client::Resumption,
+    crypto::{CryptoProvider, aws_lc_rs},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
     sign::{CertifiedKey, SingleCertAndKey},
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite},
+    task::spawn_blocking,
     time::timeout,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
-use webpki::{EndEntityCert, KeyUsage};
 use zeroize::Zeroizing;
 
 pub use self::prefixed::Prefixed;
+use self::spiffe::{SpiffeVerifier, spiffe_id};
 
 mod prefixed;
+mod spiffe;
 
 /// The protocol that is negotiated.
 const HTTP2: &[u8] = b"h2";
@@ -108,20 +104,6 @@ impl Expected {
     }
 }
 
-/// The ID with this trust domain and path, by the rules of the SPIFFE ID standard.
-fn spiffe_id(rest: &str) -> Option<String> {
-    let (domain, path) = rest.split_once('/')?;
-    let in_domain = |it: u8| it.is_ascii_lowercase() || it.is_ascii_digit() || b".-_".contains(&it);
-    let in_path = |it: u8| it.is_ascii_alphanumeric() || b".-_".contains(&it);
-    let is_segment =
-        |segment: &str| !matches!(segment, "" | "." | "..") && segment.bytes().all(in_path);
-    let is_good = !domain.is_empty()
-        && domain.bytes().all(in_domain)
-        && path.split('/').all(is_segment)
-        && rest.len() <= 2_048 - "spiffe://".len();
-    is_good.then(|| format!("spiffe://{domain}/{path}"))
-}
-
 /// Makes a TLS connection over `stream` to the server that must be `expected`.
 ///
 /// In TLS 1.3 a client's handshake is complete before the server has checked the client's
@@ -135,7 +117,9 @@ pub async fn connect<I>(
 where
     I: AsyncRead + AsyncWrite + Unpin,
 {
-    let (name, config) = (server_name(expected), config(expected, files)?);
+    let (name, expected, files) = (server_name(expected), expected.clone(), files.clone());
+    let config = spawn_blocking(move || config(&expected, &files)).await;
+    let config = config.map_err(|error| ConnectError::Failed(error.to_string()))??;
     let connected = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
     let mut stream = connected.map_err(|error| explain(&error))?;
     if stream.get_ref().1.alpn_protocol() != Some(HTTP2) {
@@ -157,6 +141,7 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
+/// Reads the files, so it blocks.
 fn config(expected: &Expected, files: &Files) -> Result<ClientConfig, ConnectError> {
     if matches!((expected, &files.ca), (Expected::Spiffe(_), None)) {
         return Err(ConnectError::NoRoots);
@@ -169,11 +154,8 @@ fn config(expected: &Expected, files: &Files) -> Result<ClientConfig, ConnectErr
     let builder = match expected {
         Expected::Host(_) => builder.with_root_certificates(roots),
         Expected::Spiffe(id) => {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(SpiffeVerifier {
-                id: id.clone(),
-                anchors: roots.roots,
-                algorithms: provider.signature_verification_algorithms,
-            }))
+            let verifier = SpiffeVerifier::new(id.clone(), roots, &provider);
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
         }
     };
     let mut config = match &files.pair {
@@ -275,79 +257,6 @@ fn alert_name(alert: rustls::AlertDescription) -> String {
         name.push(letter.to_ascii_lowercase());
     }
     name
-}
-
-/// Verifies a server by its SPIFFE ID: the only URI among its certificate's names.
-struct SpiffeVerifier {
-    id: String,
-    anchors: Vec<TrustAnchor<'static>>,
-    algorithms: WebPkiSupportedAlgorithms,
-}
-
-impl fmt::Debug for SpiffeVerifier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SpiffeVerifier").field("id", &self.id).finish_non_exhaustive()
-    }
-}
-
-impl ServerCertVerifier for SpiffeVerifier {
-    fn verify_server_cert(
-        &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let leaf = EndEntityCert::try_from(leaf).map_err(|error| refused(&error))?;
-        leaf.verify_for_usage(
-            self.algorithms.all,
-            &self.anchors,
-            intermediates,
-            now,
-            KeyUsage::server_auth(),
-            None,
-            None,
-        )
-        .map_err(|error| refused(&error))?;
-        let names: Vec<&str> = leaf.valid_uri_names().collect();
-        match names[..] {
-            [name] if name == self.id => Ok(ServerCertVerified::assertion()),
-            [name] => Err(Error::General(format!("its name is {name}, not {}", self.id))),
-            _ => Err(Error::General(format!("it has no single URI name; expected {}", self.id))),
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
-}
-
-fn refused(error: &webpki::Error) -> Error {
-    match error {
-        webpki::Error::UnknownIssuer => CertificateError::UnknownIssuer.into(),
-        webpki::Error::CertExpired { .. } => CertificateError::Expired.into(),
-        webpki::Error::CertNotValidYet { .. } => CertificateError::NotValidYet.into(),
-        error => Error::General(error.to_string()),
-    }
 }
 
 #[cfg(test)]
