@@ -25,6 +25,9 @@ const MAX_BYTES: u64 = 64 * 1024;
 /// Adds the token in a file to each call, if there is a file. The file is read again when it has
 /// changed, since the token is replaced before it expires. While the file cannot be read, the
 /// last token is sent.
+///
+/// It is read on the runtime's thread: a call costs a look at its metadata, a small file is read
+/// once a second, and an interceptor cannot wait.
 #[derive(Clone, Debug, Default)]
 pub struct Bearer {
     file: Option<Arc<TokenFile>>,

@@ -9,9 +9,13 @@ use std::{
     time::Duration,
 };
 
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use http::Uri;
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpStream, lookup_host};
+use tokio::{
+    net::{TcpStream, lookup_host},
+    time::timeout,
+};
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 use tonic::transport::Endpoint;
@@ -48,10 +52,14 @@ pub fn endpoint(server: &Server) -> Result<Endpoint, ServerError> {
         .keep_alive_while_idle(true))
 }
 
+/// How long an address may stay silent before the next one is tried too: the delay that
+/// <https://www.rfc-editor.org/rfc/rfc8305#section-5> recommends.
+const STAGGER: Duration = Duration::from_millis(250);
+
 type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// Connects to one of a name's addresses, chosen at random: many clients spread over the replicas
-/// behind a headless service.
+/// Connects to one of a name's addresses, in random order: many clients spread over the replicas
+/// behind a headless service. An address that does not answer holds up the next one for 250 ms.
 #[derive(Clone, Debug)]
 pub struct Connector {
     tls: Option<(Expected, Files)>,
@@ -103,12 +111,81 @@ impl Service<Uri> for Connector {
 async fn connect_any(host: &str, port: u16) -> io::Result<TcpStream> {
     let mut addresses: Vec<SocketAddr> = lookup_host((host, port)).await?.collect();
     fastrand::shuffle(&mut addresses);
+    first_of(addresses, TcpStream::connect).await
+}
+
+/// Connects to one of these addresses. The next one is tried when one fails, and beside those that
+/// have not answered for [`STAGGER`].
+async fn first_of<S, F>(
+    addresses: Vec<SocketAddr>,
+    connect: impl Fn(SocketAddr) -> F,
+) -> io::Result<S>
+where
+    F: Future<Output = io::Result<S>>,
+{
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
+    let mut attempts = FuturesUnordered::new();
+    let mut addresses = addresses.into_iter();
+    loop {
+        let next = addresses.next();
+        let wait = if next.is_some() { STAGGER } else { Duration::MAX };
+        attempts.extend(next.map(&connect));
+        match timeout(wait, attempts.next()).await {
+            Ok(Some(Ok(stream))) => return Ok(stream),
+            Ok(Some(Err(error))) => last = error,
+            Ok(None) => return Err(last),
+            Err(_) => {}
         }
     }
-    Err(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    /// Connects to these ports, which answer so, and returns the one that is connected to.
+    async fn port_of(ports: &[u16]) -> io::Result<u16> {
+        let addresses = ports.iter().map(|port| SocketAddr::from(([10, 0, 0, 1], *port)));
+        first_of(addresses.collect(), async |address| match address.port() {
+            REFUSES => Err(io::ErrorKind::ConnectionRefused.into()),
+            SILENT => pending().await,
+            SLOW => {
+                sleep(STAGGER * 3).await;
+                Ok(SLOW)
+            }
+            port => Ok(port),
+        })
+        .await
+    }
+
+    const REFUSES: u16 = 1;
+    const SILENT: u16 = 2;
+    const SLOW: u16 = 3;
+
+    #[tokio::test(start_paused = true)]
+    async fn next_address_is_tried_after_a_refusal_or_a_silence() {
+        for (ports, connected, after) in [
+            (&[9, REFUSES][..], 9, Duration::ZERO),
+            (&[REFUSES, 9], 9, Duration::ZERO),
+            (&[SILENT, 9], 9, STAGGER),
+            (&[SILENT, SILENT, REFUSES, 9], 9, STAGGER * 2),
+            // It goes on while the others are tried.
+            (&[SLOW, SILENT], SLOW, STAGGER * 3),
+        ] {
+            let started = Instant::now();
+            assert_eq!(port_of(ports).await.unwrap(), connected, "{ports:?}");
+            assert_eq!(started.elapsed(), after, "{ports:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn last_error_is_returned() {
+        let refused = port_of(&[REFUSES, REFUSES]).await.unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(port_of(&[]).await.unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
 }
