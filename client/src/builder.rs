@@ -11,6 +11,7 @@ use crate::{
     cache::Cache,
     client::Connection,
     connect::{Connector, endpoint},
+    retry::PATIENCE,
     server::{Transport, bare_host},
     tls::{Expected, Files},
 };
@@ -71,7 +72,7 @@ impl Builder {
             allow_plaintext: false,
             deadline: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(2),
-            patience: Duration::from_secs(60),
+            patience: PATIENCE,
             cache_capacity: 10_000,
         }
     }

@@ -1,16 +1,18 @@
 //! Many tokens.
 
-use std::{fmt, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
 
+use bytes::Bytes;
 use futures_util::{Stream, stream};
 use tokio::time::timeout;
 use tonic::{Request, Status, Streaming};
 
 use crate::{
     Connection, Error, Options, Validity,
+    chunks::{ReceivedChunk, mint_tokens},
     proto::{
-        IdentityList, IdentitySeries, MintOptions, MintTokensRequest, MintTokensResponse,
-        mint_tokens_request::Selection, token_service_client::TokenServiceClient,
+        IdentityList, IdentitySeries, MintOptions, MintTokensRequest,
+        mint_tokens_request::Selection,
     },
     retry::Resumption,
     token::Arrival,
@@ -39,11 +41,11 @@ pub enum Identities {
 /// Tokens for consecutive indices: bearer secrets, which its `Debug` does not print.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Chunk {
+pub struct Chunk<T = String> {
     /// The index of the first token.
     pub first_index: usize,
     /// The tokens.
-    pub tokens: Vec<String>,
+    pub tokens: Vec<T>,
     /// How long all of them are good for.
     pub validity: Validity,
 }
@@ -60,13 +62,13 @@ pub struct Bulk {
     /// The first index of the call, and the one after its last.
     call_start: usize,
     call_end: usize,
-    call: Option<Streaming<MintTokensResponse>>,
+    call: Option<Streaming<ReceivedChunk>>,
     arrival: Arrival,
     resumption: Resumption,
     on_resume: Option<OnResume>,
 }
 
-type OnResume = Box<dyn FnMut(usize, &Error) + Send + Sync>;
+type OnResume = Box<dyn FnMut(usize, &Error, Duration) + Send + Sync>;
 
 impl Identities {
     /// A series: `prefix0`, `prefix1` and so on.
@@ -88,6 +90,17 @@ impl Identities {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The identity at this index.
+    #[must_use]
+    pub fn get(&self, index: usize) -> Option<Cow<'_, str>> {
+        match self {
+            Self::List(identities) => identities.get(index).map(|it| it.as_str().into()),
+            Self::Series { prefix, count } => {
+                (index < *count).then(|| format!("{prefix}{index}").into())
+            }
+        }
     }
 
     fn per_call(&self) -> usize {
@@ -114,12 +127,9 @@ impl Identities {
 }
 
 impl Bulk {
-    pub(crate) fn new(
-        connection: Connection,
-        identities: Identities,
-        options: &Options,
-        patience: Duration,
-    ) -> Self {
+    /// A bulk over a connection of your own; [`Client::bulk`](crate::Client::bulk) starts one
+    /// over the client's.
+    pub fn new(connection: Connection, identities: Identities, options: &Options) -> Self {
         Self {
             connection,
             per_call: identities.per_call(),
@@ -130,7 +140,7 @@ impl Bulk {
             call_end: 0,
             call: None,
             arrival: Arrival::default(),
-            resumption: Resumption::new(patience),
+            resumption: Resumption::new(),
             on_resume: None,
         }
     }
@@ -141,10 +151,26 @@ impl Bulk {
         self
     }
 
-    /// Calls `report` with the next index and the error before each resumption, for example to log it.
-    pub fn on_resume(mut self, report: impl FnMut(usize, &Error) + Send + Sync + 'static) -> Self {
+    /// How long to keep trying without progress; zero: not at all. Default: the client's, 60 s.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.resumption.set_patience(patience);
+        self
+    }
+
+    /// Calls `report` before each resumption, for example to log it, with the next index, the
+    /// error, and the pause that follows.
+    pub fn on_resume(
+        mut self,
+        report: impl FnMut(usize, &Error, Duration) + Send + Sync + 'static,
+    ) -> Self {
         self.on_resume = Some(Box::new(report));
         self
+    }
+
+    /// Whose tokens are minted.
+    #[must_use]
+    pub fn identities(&self) -> &Identities {
+        &self.identities
     }
 
     /// The index of the next token: where to resume after an error.
@@ -167,6 +193,16 @@ impl Bulk {
     /// The server refuses, or there was no progress for the client's patience. Tokens received
     /// before stay good, and a call after an error resumes.
     pub async fn next(&mut self) -> Result<Option<Chunk>, Error> {
+        let Some(Chunk { first_index, tokens, validity }) = self.next_bytes().await? else {
+            return Ok(None);
+        };
+        let text = |token: &Bytes| String::from_utf8_lossy(token).into_owned();
+        Ok(Some(Chunk { first_index, tokens: tokens.iter().map(text).collect(), validity }))
+    }
+
+    /// The same with tokens in the buffer in which they were received, for callers that only write
+    /// them: no token is copied.
+    pub async fn next_bytes(&mut self) -> Result<Option<Chunk<Bytes>>, Error> {
         while self.next < self.identities.len() {
             self.resumption.ready().await;
             let error = match self.receive().await {
@@ -182,11 +218,9 @@ impl Bulk {
                 self.per_call /= 2;
                 continue;
             }
-            if !self.resumption.is_resumed_after(&error) {
-                return Err(error);
-            }
+            let Some(pause) = self.resumption.after(&error) else { return Err(error) };
             if let Some(report) = &mut self.on_resume {
-                report(self.next, &error);
+                report(self.next, &error, pause);
             }
         }
         Ok(None)
@@ -201,18 +235,18 @@ impl Bulk {
     }
 
     /// Receives the next chunk of the call, which is made if there is none.
-    async fn receive(&mut self) -> Result<Chunk, Error> {
+    async fn receive(&mut self) -> Result<Chunk<Bytes>, Error> {
         let silence = || Status::deadline_exceeded("no token was received for too long");
-        let patience = self.resumption.patience();
+        let most = self.resumption.max_silence();
         if self.call.is_none() {
             self.call_start = self.next;
             self.call_end = self.identities.len().min(self.next.saturating_add(self.per_call));
-            let call = timeout(patience, self.start()).await.map_err(|_| silence())??;
+            let call = timeout(most, self.start()).await.map_err(|_| silence())??;
             (self.call, self.arrival) = (Some(call), Arrival::default());
         }
         let ended = || Status::unavailable("the call ended before its last token");
         let call = self.call.as_mut().ok_or_else(ended)?;
-        let message = timeout(patience, call.message()).await.map_err(|_| silence())??;
+        let message = timeout(most, call.message()).await.map_err(|_| silence())??;
         let message = message.ok_or_else(ended)?;
         let chunk = Chunk {
             // The indices of a call for a part of a list start at 0, so they are counted here.
@@ -225,7 +259,7 @@ impl Bulk {
         Ok(chunk)
     }
 
-    async fn start(&self) -> Result<Streaming<MintTokensResponse>, Error> {
+    async fn start(&self) -> Result<Streaming<ReceivedChunk>, Error> {
         let (selection, start_index) = self.identities.select(self.call_start, self.call_end);
         let request = MintTokensRequest {
             options: Some(self.options.clone()),
@@ -233,8 +267,7 @@ impl Bulk {
             start_index,
             chunk_size: 0,
         };
-        let mut service = TokenServiceClient::new(self.connection.clone());
-        Ok(service.mint_tokens(Request::new(request)).await?.into_inner())
+        Ok(mint_tokens(self.connection.clone(), Request::new(request)).await?)
     }
 }
 
@@ -247,7 +280,7 @@ impl fmt::Debug for Bulk {
     }
 }
 
-impl fmt::Debug for Chunk {
+impl<T> fmt::Debug for Chunk<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Chunk")
             .field("first_index", &self.first_index)

@@ -81,12 +81,12 @@ impl Client {
     /// Mints tokens for many identities, in chunks. A failure that may pass is retried from the
     /// next index.
     pub fn bulk(&self, identities: Identities, options: &Options) -> Bulk {
-        Bulk::new(self.connection.clone(), identities, options, self.patience)
+        Bulk::new(self.connection.clone(), identities, options).patience(self.patience)
     }
 
     /// Follows the state of grants. A failure that may pass starts a new snapshot.
     pub fn watch(&self, target: Target) -> Watch {
-        Watch::new(self.connection.clone(), target, self.patience)
+        Watch::new(self.connection.clone(), target).patience(self.patience)
     }
 
     /// Refreshes a grant now, by its name `profiles/{profile}/grants/{resource}`, and returns its

@@ -1,6 +1,6 @@
 //! A call that failed.
 
-use std::{collections::HashMap, error, fmt, time::Duration};
+use std::{collections::HashMap, error, fmt, io, time::Duration};
 
 use tonic::{Code, Status, TimeoutExpired};
 use tonic_types::StatusExt;
@@ -44,6 +44,7 @@ impl Error {
         let is_quota = self.code() == Code::ResourceExhausted && self.reason.is_some();
         match self.connect_error() {
             Some(error) => error.is_transient(),
+            None if self.is_denied() => false,
             None => self.code() == Code::Unavailable || is_quota || self.is_transport(),
         }
     }
@@ -84,6 +85,12 @@ impl Error {
             && error::Error::source(&*self.status).is_some()
     }
 
+    /// Whether this user may not open the server's Unix socket.
+    fn is_denied(&self) -> bool {
+        let error: Option<&io::Error> = cause(&self.status);
+        error.is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    }
+
     /// Why the TLS connection was not made.
     fn connect_error(&self) -> Option<&ConnectError> {
         cause(&self.status)
@@ -113,6 +120,12 @@ impl From<Status> for Error {
     }
 }
 
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        *error.status
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.status.message())?;
@@ -126,5 +139,23 @@ impl fmt::Display for Error {
 impl error::Error for Error {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         error::Error::source(&*self.status)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn socket_that_may_not_be_opened_is_not_retried() {
+        for (kind, is_retryable) in
+            [(io::ErrorKind::ConnectionRefused, true), (io::ErrorKind::PermissionDenied, false)]
+        {
+            let mut status = Status::unavailable("cannot connect");
+            status.set_source(Arc::new(io::Error::from(kind)));
+            assert_eq!(Error::from(status).is_retryable(), is_retryable, "{kind:?}");
+        }
     }
 }

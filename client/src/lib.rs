@@ -1,4 +1,4 @@
-//! A client for [grantmint](https://docs.rs/grantmint), the service that mints client tokens.
+//! A client for grantmint, the service that mints client tokens.
 //!
 //! ```no_run
 //! use grantmint_client::{Client, Options};
@@ -31,6 +31,7 @@ mod bearer;
 mod builder;
 mod bulk;
 mod cache;
+pub mod chunks;
 mod client;
 pub mod connect;
 mod error;
@@ -53,3 +54,8 @@ pub use self::{
     token::{Token, Validity},
     watch::{Target, Watch},
 };
+
+/// The examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -88,6 +88,12 @@ impl Options {
     }
 }
 
+impl From<proto::MintOptions> for Options {
+    fn from(message: proto::MintOptions) -> Self {
+        Self { message }
+    }
+}
+
 /// A duration as it is sent; one over 292 billion years is cut to that.
 fn duration(duration: Duration) -> prost_types::Duration {
     duration.try_into().unwrap_or(prost_types::Duration { seconds: i64::MAX, nanos: 0 })

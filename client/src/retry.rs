@@ -10,6 +10,12 @@ use crate::Error;
 const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
 
+/// How long a stream is resumed without progress by default.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The least time after which a silent stream counts as failed.
+const MIN_SILENCE: Duration = Duration::from_secs(15);
+
 /// The pause after this number of failed attempts; `None` where a retry is pointless.
 ///
 /// The server's pushback replaces the back-off; a negative one forbids the retry.
@@ -40,12 +46,18 @@ pub(crate) struct Resumption {
 }
 
 impl Resumption {
-    pub(crate) const fn new(patience: Duration) -> Self {
-        Self { patience, failures: 0, failing_since: None, retry_at: None }
+    pub(crate) const fn new() -> Self {
+        Self { patience: PATIENCE, failures: 0, failing_since: None, retry_at: None }
     }
 
-    pub(crate) const fn patience(&self) -> Duration {
-        self.patience
+    pub(crate) const fn set_patience(&mut self, patience: Duration) {
+        self.patience = patience;
+    }
+
+    /// How long a stream may be silent. The server holds a call for up to 10 s until it has a
+    /// grant.
+    pub(crate) fn max_silence(&self) -> Duration {
+        self.patience.max(MIN_SILENCE)
     }
 
     /// Waits for the pause after the last failure. A caller that drops this future and calls
@@ -61,22 +73,20 @@ impl Resumption {
         (self.failures, self.failing_since) = (0, None);
     }
 
-    /// Plans the next attempt, or returns that there is none.
-    pub(crate) fn is_resumed_after(&mut self, error: &Error) -> bool {
+    /// Plans the next attempt and returns the pause before it; `None` if there is none.
+    pub(crate) fn after(&mut self, error: &Error) -> Option<Duration> {
         let now = Instant::now();
         let is_first = self.failing_since.is_none();
         let since = *self.failing_since.get_or_insert(now);
         self.failures = self.failures.saturating_add(1);
         let pause = error.retry_after().unwrap_or_else(|| backoff(self.failures));
-        let is_in_time =
-            now.saturating_duration_since(since).saturating_add(pause) <= self.patience;
-        let is_resumed = is_resumable(error, is_first) && is_in_time;
-        if is_resumed {
-            self.retry_at = now.checked_add(pause);
-        } else {
+        let is_in_time = now.saturating_duration_since(since).saturating_add(pause) < self.patience;
+        if !is_in_time || !is_resumable(error, is_first) {
             self.progressed();
+            return None;
         }
-        is_resumed
+        self.retry_at = now.checked_add(pause);
+        Some(pause)
     }
 }
 
@@ -131,15 +141,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn stream_is_resumed_until_patience_ends() {
-        let mut resumption = Resumption::new(Duration::from_secs(5));
+        let mut resumption = Resumption::new();
+        resumption.set_patience(Duration::from_secs(5));
         let started = Instant::now();
-        while resumption.is_resumed_after(&unavailable(None)) {
+        while resumption.after(&unavailable(None)).is_some() {
             resumption.ready().await;
         }
         let took = started.elapsed();
         assert!(took > Duration::from_secs(2) && took <= Duration::from_secs(5), "{took:?}");
         // The next failure counts from its own time.
-        assert!(resumption.is_resumed_after(&unavailable(None)));
+        assert!(resumption.after(&unavailable(None)).is_some());
+        resumption.set_patience(Duration::ZERO);
+        assert_eq!(resumption.after(&unavailable(None)), None);
     }
 
     #[tokio::test(start_paused = true)]
@@ -149,8 +162,8 @@ mod tests {
         details.set_error_info("CALLER_UNAUTHENTICATED", "grantmint", cause);
         let error: Error =
             Status::with_error_details(Code::Unauthenticated, "expired", details).into();
-        let mut resumption = Resumption::new(Duration::from_secs(5));
-        assert!(resumption.is_resumed_after(&error));
-        assert!(!resumption.is_resumed_after(&error));
+        let mut resumption = Resumption::new();
+        assert!(resumption.after(&error).is_some());
+        assert!(resumption.after(&error).is_none());
     }
 }

@@ -21,6 +21,7 @@ pub struct Token {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Validity {
     use_by: Instant,
+    use_by_time: Option<SystemTime>,
     expiry: Option<SystemTime>,
     grant: String,
     generation: i64,
@@ -89,9 +90,9 @@ impl Arrival {
     /// The validity of a response that is read now.
     pub(crate) fn validity(&mut self, message: proto::Validity) -> Validity {
         let within = message.use_within.and_then(|it| Duration::try_from(it).ok());
-        let end = message.use_by_time.and_then(|it| SystemTime::try_from(it).ok());
-        let end = end.and_then(|it| it.duration_since(SystemTime::UNIX_EPOCH).ok());
         let mut validity = Validity::received(message);
+        let end = validity.use_by_time;
+        let end = end.and_then(|it| it.duration_since(SystemTime::UNIX_EPOCH).ok());
         if let (Some(within), Some(end)) = (within, end) {
             let (now, sent) = (Instant::now(), end.saturating_sub(within));
             let (instant, server) = match self.fastest {
@@ -114,6 +115,7 @@ impl Validity {
         let within = validity.use_within.and_then(|it| Duration::try_from(it).ok());
         Self {
             use_by: after(Instant::now(), within.unwrap_or_default()),
+            use_by_time: validity.use_by_time.and_then(|it| SystemTime::try_from(it).ok()),
             expiry: validity.expire_time.and_then(|it| SystemTime::try_from(it).ok()),
             grant: validity.grant,
             generation: validity.generation,
@@ -130,6 +132,13 @@ impl Validity {
     #[must_use]
     pub fn usable_for(&self) -> Duration {
         self.use_by.saturating_duration_since(Instant::now())
+    }
+
+    /// The last moment at which giving the token to a client makes sense, by the server's clock:
+    /// for passing it on.
+    #[must_use]
+    pub fn use_by_time(&self) -> Option<SystemTime> {
+        self.use_by_time
     }
 
     /// When the token expires by the server's clock.

@@ -1,6 +1,6 @@
 //! The state of grants, followed.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use futures_util::{Stream, stream};
 use tonic::{Request, Status, Streaming};
@@ -26,18 +26,39 @@ pub enum Target {
 }
 
 /// A watch in progress.
-#[derive(Debug)]
 #[must_use = "a watch calls nothing until its updates are requested"]
 pub struct Watch {
     connection: Connection,
     target: Target,
     call: Option<Streaming<WatchGrantsResponse>>,
     resumption: Resumption,
+    on_resume: Option<OnResume>,
 }
 
+type OnResume = Box<dyn FnMut(&Error, Duration) + Send + Sync>;
+
 impl Watch {
-    pub(crate) fn new(connection: Connection, target: Target, patience: Duration) -> Self {
-        Self { connection, target, call: None, resumption: Resumption::new(patience) }
+    /// A watch over a connection of your own; [`Client::watch`](crate::Client::watch) starts one
+    /// over the client's.
+    pub fn new(connection: Connection, target: Target) -> Self {
+        let resumption = Resumption::new();
+        Self { connection, target, call: None, resumption, on_resume: None }
+    }
+
+    /// How long to keep trying without an update; zero: not at all. Default: the client's, 60 s.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.resumption.set_patience(patience);
+        self
+    }
+
+    /// Calls `report` before each resumption, for example to log it, with the error and the pause
+    /// that follows.
+    pub fn on_resume(
+        mut self,
+        report: impl FnMut(&Error, Duration) + Send + Sync + 'static,
+    ) -> Self {
+        self.on_resume = Some(Box::new(report));
+        self
     }
 
     /// Receives the next update: first a snapshot, then the grants that changed. After a failure
@@ -56,8 +77,9 @@ impl Watch {
                 Err(error) => error,
             };
             self.call = None;
-            if !self.resumption.is_resumed_after(&error) {
-                return Err(error);
+            let Some(pause) = self.resumption.after(&error) else { return Err(error) };
+            if let Some(report) = &mut self.on_resume {
+                report(&error, pause);
             }
         }
     }
@@ -94,5 +116,11 @@ impl Watch {
         let mut service = GrantServiceClient::new(self.connection.clone());
         let request = Request::new(WatchGrantsRequest { target });
         Ok(service.watch_grants(request).await?.into_inner())
+    }
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch").field("target", &self.target).finish_non_exhaustive()
     }
 }

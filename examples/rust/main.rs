@@ -43,7 +43,7 @@ async fn run(client: &Client, count: usize, room: Option<&str>) -> Result<(), Ca
     // Resumes at the next index after a failure.
     let mut bulk = client
         .bulk(Identities::series("viewer-", count), &Options::new())
-        .on_resume(|index, error| eprintln!("resuming at {index} after {}", explain(error)));
+        .on_resume(|index, error, _| eprintln!("resuming at {index} after {}", explain(error)));
     while let Some(chunk) = bulk.next().await? {
         for (index, token) in (chunk.first_index..).zip(&chunk.tokens) {
             println!("viewer-{index} {token}");

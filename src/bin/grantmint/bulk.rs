@@ -8,42 +8,33 @@ use std::{
     io::{self, BufWriter, Read, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use bytes::Bytes;
 use clap::{ArgGroup, Args};
 use grantmint::{
-    clock::Clock,
+    clock::{Clock, WallTime},
     name::{Identity, NameError},
-    rpc::proto::{IdentityList, IdentitySeries, MintTokensRequest, mint_tokens_request::Selection},
     settings::text,
 };
-use grantmint_client::Connection;
+use grantmint_client::{Bulk, Chunk, Error as CallError, Identities, Options};
+use humantime::format_rfc3339_millis;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
-use tokio::time::{Instant, sleep};
-use tonic::{Request, Status};
+use tokio::time::Instant;
 
 use self::{
     expiry::UseBy,
     waits::{Cause, Waits},
 };
 use crate::{
-    chunks::{Chunk, mint_tokens},
     client::{OptionArgs, ServerArgs, timestamp, utc},
     exit::Exit,
-    failure::{Failure, is_transient, reason, retry_delay},
+    failure::{Failure, reason},
     output::{self, MessageFormat, StdoutError},
 };
-
-/// Indices requested per call; halved if the server allows fewer.
-const SERIES_PER_CALL: usize = 1_000_000;
-
-/// Identities sent per call.
-const IDENTITIES_PER_CALL: usize = 10_000;
-
-/// The pause before a retry, if the server does not set one.
-const MAX_PAUSE: Duration = Duration::from_secs(2);
 
 /// About the size of a chunk, so that it fits the processor's cache.
 const OUTPUT_BUFFER: usize = 128 * 1024;
@@ -83,36 +74,53 @@ impl BulkCommand {
         let identities = self.identities().map_err(|error| {
             Failure::permanent(format!("cannot read the identities in {}: {error}", self.source()))
         })?;
+        let connection = self.server.connect_lazily()?;
         let sink = self.sink().map_err(|error| self.cannot_write(error))?;
         let started = Instant::now();
-        let mut bulk = Bulk {
+        let mut output = Output {
             command: &self,
-            identities: &identities,
             sink,
             done: 0,
-            per_call: identities.per_call(),
+            all: identities.len(),
             use_by: UseBy::default(),
-            waits: Waits::default(),
+            waits: Arc::default(),
             bar: progress_bar(identities.len(), self.json),
             format: MessageFormat::of(self.json),
         };
-        let ended = bulk.run().await;
-        bulk.bar.finish_and_clear();
-        let ended = ended.and_then(|()| bulk.sink.flush().map_err(BulkError::Write));
+        let options = Options::from(self.options.to_proto());
+        let mut bulk = Bulk::new(connection, identities, &options)
+            .patience(self.patience)
+            .on_resume(self.report_waits(&output));
+        let ended = output.write(&mut bulk).await;
+        output.bar.finish_and_clear();
         let failure = match ended {
             Ok(()) => None,
-            Err(BulkError::Call(status)) => Some(status.into()),
+            Err(BulkError::Call(error)) => Some(self.server.explained(error).into()),
             Err(BulkError::Write(error)) => Some(self.cannot_write(error)),
         };
         // If the reader of standard output is gone, print no summary either.
         if failure.as_ref().is_some_and(|failure| failure.exit() == Exit::Done) {
             return Ok(Exit::Done);
         }
-        let _ = bulk.sink.flush();
-        match (failure, bulk.summarise(started.elapsed())) {
+        let _ = output.sink.flush();
+        match (failure, output.summarise(started.elapsed())) {
             (Some(failure), _) => Err(failure),
             (None, 0) => Ok(Exit::Done),
             (None, _) => Ok(Exit::PastUse),
+        }
+    }
+
+    /// Reports each wait before the bulk is resumed.
+    fn report_waits(
+        &self,
+        output: &Output<'_>,
+    ) -> impl FnMut(usize, &CallError, Duration) + Send + Sync + 'static {
+        let (server, format) = (self.server.clone(), output.format);
+        let (waits, bar) = (Arc::clone(&output.waits), output.bar.clone());
+        move |_, error, pause| {
+            let status = server.explained(error.clone());
+            let cause = Cause::new(reason(&status), status.message());
+            lock(&waits).start(&bar, format, pause, &cause);
         }
     }
 
@@ -220,141 +228,45 @@ impl Write for TokenFile {
     }
 }
 
-/// The identities to mint for.
-enum Identities {
-    Series { prefix: String, count: usize },
-    List(Vec<String>),
-}
-
-impl Identities {
-    fn len(&self) -> usize {
-        match self {
-            Self::Series { count, .. } => *count,
-            Self::List(identities) => identities.len(),
-        }
-    }
-
-    fn per_call(&self) -> usize {
-        match self {
-            Self::Series { .. } => SERIES_PER_CALL,
-            Self::List(_) => IDENTITIES_PER_CALL,
-        }
-    }
-
-    fn identity(&self, index: usize) -> String {
-        match self {
-            Self::Series { prefix, .. } => format!("{prefix}{index}"),
-            Self::List(identities) => identities.get(index).cloned().unwrap_or_default(),
-        }
-    }
-
-    /// The selection and start index of a call for the indices from `start` up to `end`. A list is
-    /// cut to these, and its indices start at 0.
-    fn call(&self, start: usize, end: usize) -> (Selection, i64) {
-        let index = |index: usize| i64::try_from(index).unwrap_or(i64::MAX);
-        match self {
-            Self::Series { prefix, .. } => {
-                let series = IdentitySeries { prefix: prefix.clone(), count: index(end) };
-                (Selection::IdentitySeries(series), index(start))
-            }
-            Self::List(identities) => {
-                let identities = identities.get(start..end).unwrap_or_default().to_vec();
-                (Selection::IdentityList(IdentityList { identities }), 0)
-            }
-        }
-    }
-}
-
-/// Why a call failed.
+/// Why a bulk failed.
 enum BulkError {
-    Call(Status),
+    Call(CallError),
     Write(io::Error),
 }
 
-impl From<Status> for BulkError {
-    fn from(status: Status) -> Self {
-        Self::Call(status)
-    }
-}
-
-/// A running bulk.
-struct Bulk<'a> {
+/// The output of a bulk.
+struct Output<'a> {
     command: &'a BulkCommand,
-    identities: &'a Identities,
     sink: BufWriter<Box<dyn Write + Send>>,
-    /// Tokens written.
+    /// Tokens written, and tokens requested.
     done: usize,
-    /// Indices requested per call.
-    per_call: usize,
+    all: usize,
     /// The use-by times of the tokens written.
     use_by: UseBy,
-    waits: Waits,
+    waits: Arc<Mutex<Waits>>,
     bar: ProgressBar,
     format: MessageFormat,
 }
 
-impl Bulk<'_> {
-    async fn run(&mut self) -> Result<(), BulkError> {
-        let mut channel = None;
-        let mut progressed = Instant::now();
-        while self.done < self.identities.len() {
-            let before = self.done;
-            let ended = self.call(&mut channel).await;
-            if self.done > before {
-                progressed = Instant::now();
-            }
-            let Err(failure) = ended else { continue };
-            let BulkError::Call(status) = failure else { return Err(failure) };
-            let too_large = reason(&status).as_deref() == Some("BULK_TOO_LARGE");
-            if too_large && self.per_call > 1 {
-                self.per_call /= 2;
-            } else if !is_transient(&status) || progressed.elapsed() > self.command.patience {
-                return Err(status.into());
-            } else {
-                let needs_reconnect =
-                    |reason: String| matches!(&*reason, "DRAINING" | "STREAM_LIFETIME_REACHED");
-                if reason(&status).is_none_or(needs_reconnect) {
-                    channel = None;
-                }
-                let pause = retry_delay(&status).unwrap_or(MAX_PAUSE);
-                let cause = Cause::new(reason(&status), status.message());
-                self.waits.start(&self.bar, self.format, pause, &cause);
-                sleep(pause).await;
-                self.bar.set_message("");
-            }
+impl Output<'_> {
+    async fn write(&mut self, bulk: &mut Bulk) -> Result<(), BulkError> {
+        while let Some(chunk) = bulk.next_bytes().await.map_err(BulkError::Call)? {
+            self.write_chunk(bulk.identities(), &chunk).map_err(BulkError::Write)?;
         }
-        Ok(())
+        self.sink.flush().map_err(BulkError::Write)
     }
 
-    async fn call(&mut self, channel: &mut Option<Connection>) -> Result<(), BulkError> {
-        let connected = match channel {
-            Some(connected) => connected.clone(),
-            None => channel.insert(self.command.server.connect().await?).clone(),
-        };
-        let end = self.identities.len().min(self.done + self.per_call);
-        let (selection, start_index) = self.identities.call(self.done, end);
-        let request = MintTokensRequest {
-            options: Some(self.command.options.to_proto()),
-            selection: Some(selection),
-            start_index,
-            chunk_size: 0,
-        };
-        let mut chunks = mint_tokens(connected, Request::new(request)).await?;
-        while let Some(chunk) = chunks.message().await? {
-            self.write(&chunk).map_err(BulkError::Write)?;
-        }
-        Ok(())
-    }
-
-    fn write(&mut self, chunk: &Chunk) -> io::Result<()> {
-        let use_by = chunk.validity.as_ref().and_then(|validity| validity.use_by_time);
+    fn write_chunk(&mut self, identities: &Identities, chunk: &Chunk<Bytes>) -> io::Result<()> {
+        lock(&self.waits).end(&self.bar);
+        let use_by = chunk.validity.use_by_time().map(format_rfc3339_millis);
+        let use_by = use_by.map_or_else(|| "-".to_owned(), |at| at.to_string());
         for token in &chunk.tokens {
             if self.command.json {
                 let line = json!({
                     "index": self.done,
-                    "identity": self.identities.identity(self.done),
+                    "identity": identities.get(self.done),
                     "token": String::from_utf8_lossy(token),
-                    "use_by_time": utc(use_by.as_ref()),
+                    "use_by_time": use_by,
                 });
                 writeln!(self.sink, "{line}")?;
             } else {
@@ -363,11 +275,7 @@ impl Bulk<'_> {
             }
             self.done += 1;
         }
-        // By the local clock, since the server's may differ.
-        let within = chunk.validity.as_ref().and_then(|validity| validity.use_within);
-        if let Some(within) = within.and_then(|within| Duration::try_from(within).ok()) {
-            self.use_by.add(chunk.tokens.len(), Clock::system().now().wall + within);
-        }
+        self.use_by.add(chunk.tokens.len(), wall_at(chunk.validity.use_by()));
         self.bar.set_position(self.done as u64);
         Ok(())
     }
@@ -375,8 +283,8 @@ impl Bulk<'_> {
     /// Prints a summary. Returns how many tokens are past their use-by time.
     fn summarise(&self, took: Duration) -> usize {
         let now = Clock::system().now().wall;
-        let (done, all, took) = (self.done, self.identities.len(), took.as_secs_f64());
-        let past_use = self.use_by.past_use(now);
+        let (done, all, took) = (self.done, self.all, took.as_secs_f64());
+        let (past_use, waits) = (self.use_by.past_use(now), lock(&self.waits));
         if self.format == MessageFormat::Json {
             output::summary(&json!({
                 "tokens": done,
@@ -384,19 +292,29 @@ impl Bulk<'_> {
                 "seconds": took,
                 "past_use": past_use,
                 "earliest_use_by_time": self.use_by.earliest().map(|at| utc(Some(&timestamp(at)))),
-                "waits": self.waits.to_json(),
+                "waits": waits.to_json(),
             }));
             return past_use;
         }
         #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
         let rate = done as f64 / took.max(1e-9);
         output::message(&format!("{done} of {all} tokens in {took:.2} s, {rate:.0} a second"));
-        if let Some(waits) = self.waits.summary() {
+        if let Some(waits) = waits.summary() {
             output::message(&waits);
         }
         self.use_by.lines(now).iter().for_each(|line| output::message(line));
         past_use
     }
+}
+
+fn lock(waits: &Mutex<Waits>) -> MutexGuard<'_, Waits> {
+    waits.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The wall time at this instant, as the clock is now set.
+fn wall_at(instant: Instant) -> WallTime {
+    let (now, wall) = (Instant::now(), Clock::system().now().wall);
+    wall + instant.saturating_duration_since(now) - now.saturating_duration_since(instant)
 }
 
 /// Hidden if standard error is not a terminal.

@@ -1,12 +1,15 @@
 //! What all commands that call a server share: flags, the connection, times.
 
-use std::{path::PathBuf, time::Duration};
+use std::{error::Error, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 use grantmint::{clock::WallTime, rpc::proto, token::params::MAX_EXACT};
-use grantmint_client::{Bearer, Connection, Server, connect::endpoint};
+use grantmint_client::{
+    Bearer, Connection, Error as CallError, Server,
+    connect::{Connector, endpoint},
+};
 use serde_json::Value;
-use tonic::{Request, Status, service::interceptor::InterceptedService};
+use tonic::{Request, Status, service::interceptor::InterceptedService, transport::Endpoint};
 
 use crate::{
     dial::{Problem, TlsArgs, socket_failure, tls_failure, unusable},
@@ -47,32 +50,73 @@ impl ServerArgs {
 
     /// Connects to the server.
     pub(crate) async fn connect(&self) -> Result<Connection, Status> {
-        let bearer = self.bearer().map_err(unusable)?;
-        let endpoint = endpoint(&self.server)
-            .map_err(|error| Status::invalid_argument(error.to_string()))?
-            .connect_timeout(CONNECT_TIMEOUT)
-            .initial_stream_window_size(STREAM_WINDOW);
-        let connected = if let Some(path) = self.server.socket() {
-            // tonic sets the authority of these calls to "tonic", since a path cannot be one.
-            endpoint.connect().await.map_err(|error| socket_failure(path, &error))
-        } else {
-            let connector = self.tls.connector(&self.server, self.token_file.is_some());
-            let connected = endpoint.connect_with_connector(connector.map_err(unusable)?).await;
-            connected.map_err(|error| tls_failure(&error))
+        let (bearer, connector) = (self.bearer()?, self.connector()?);
+        let endpoint = self.endpoint()?;
+        let connected = match connector {
+            Some(connector) => endpoint.connect_with_connector(connector).await,
+            None => endpoint.connect().await,
         };
-        let channel = connected.map_err(|failure| match failure {
-            Some(failure) => unusable(failure),
-            None => Status::unavailable(format!("cannot connect to {}", self.server)),
-        })?;
+        let channel = connected.map_err(|error| self.unreachable(&error))?;
         Ok(InterceptedService::new(channel, bearer))
     }
 
-    fn bearer(&self) -> Result<Bearer, Problem> {
+    /// A connection that is made with its first call; see [`explained`](Self::explained) for why it
+    /// fails.
+    pub(crate) fn connect_lazily(&self) -> Result<Connection, Status> {
+        let (bearer, connector) = (self.bearer()?, self.connector()?);
+        let endpoint = self.endpoint()?;
+        let channel = match connector {
+            Some(connector) => endpoint.connect_with_connector_lazy(connector),
+            None => endpoint.connect_lazy(),
+        };
+        Ok(InterceptedService::new(channel, bearer))
+    }
+
+    /// The status of a failed call, which says why there was no connection if that is the cause.
+    pub(crate) fn explained(&self, error: CallError) -> Status {
+        let status = Status::from(error);
+        let mut next = status.source();
+        while let Some(error) = next {
+            if error.is::<tonic::ConnectError>() {
+                return self.unreachable(error);
+            }
+            next = error.source();
+        }
+        status
+    }
+
+    /// The status if there is no connection.
+    fn unreachable(&self, error: &(dyn Error + 'static)) -> Status {
+        let problem = match self.server.socket() {
+            Some(path) => socket_failure(path, error),
+            None => tls_failure(error),
+        };
+        let unknown = || Status::unavailable(format!("cannot connect to {}", self.server));
+        problem.map_or_else(unknown, unusable)
+    }
+
+    fn endpoint(&self) -> Result<Endpoint, Status> {
+        let endpoint = endpoint(&self.server);
+        let endpoint = endpoint.map_err(|error| Status::invalid_argument(error.to_string()))?;
+        Ok(endpoint.connect_timeout(CONNECT_TIMEOUT).initial_stream_window_size(STREAM_WINDOW))
+    }
+
+    /// `None` for a Unix socket: tonic sets the authority of these calls to "tonic", since a path
+    /// cannot be one.
+    fn connector(&self) -> Result<Option<Connector>, Status> {
+        if self.server.socket().is_some() {
+            return Ok(None);
+        }
+        let connector = self.tls.connector(&self.server, self.token_file.is_some());
+        connector.map(Some).map_err(unusable)
+    }
+
+    fn bearer(&self) -> Result<Bearer, Status> {
         let Some(file) = &self.token_file else { return Ok(Bearer::default()) };
         let report = |problem: &str| {
             output::message(&format!("{problem}; the last token is sent until the file holds one"));
         };
-        Bearer::from_file(file, report).map_err(Problem::TokenFile)
+        Bearer::from_file(file, report).map_err(|error| unusable(Problem::TokenFile(error)))
     }
 }
 

@@ -241,16 +241,8 @@ pub(crate) fn disconnected(status: &Status) -> bool {
     reason(status).is_none() && (status.code() == Code::Unavailable || status.source().is_some())
 }
 
-/// Whether to resume: the server, or another one in its place, may come back.
-pub(crate) fn is_transient(status: &Status) -> bool {
-    match dial::problem(status) {
-        Some(problem) => problem.is_transient(),
-        None => status.code() == Code::Unavailable || disconnected(status),
-    }
-}
-
 /// The retry delay that the server asks for.
-pub(crate) fn retry_delay(status: &Status) -> Option<Duration> {
+fn retry_delay(status: &Status) -> Option<Duration> {
     status.get_details_retry_info()?.retry_delay
 }
 

@@ -6,7 +6,6 @@ mod audit_hash;
 mod bench;
 mod bulk;
 mod check;
-mod chunks;
 mod client;
 mod completions;
 mod dial;

@@ -236,9 +236,12 @@ async fn watch_reports_a_lost_server_and_resumes() {
 }
 
 #[tokio::test]
-async fn watch_of_an_unknown_grant_fails() {
+async fn watch_that_never_received_an_update_fails() {
     let serve = Serve::sandboxed(&[]).await;
-    let mut watch = Piped::start(&serve.server, &["--profile", "nobody"]);
-    assert!(watch.note().await.contains("PROFILE_NOT_FOUND"));
-    assert_eq!(soon(watch.child.wait()).await.expect("an exit").code(), Some(1));
+    let mut unknown = Piped::start(&serve.server, &["--profile", "nobody"]);
+    assert!(unknown.note().await.contains("PROFILE_NOT_FOUND"));
+    assert_eq!(soon(unknown.child.wait()).await.expect("an exit").code(), Some(1));
+    // A listener of another protocol.
+    let mut wrong = Piped::start(&serve.admin, &[]);
+    assert_eq!(soon(wrong.child.wait()).await.expect("an exit").code(), Some(3));
 }

@@ -7,13 +7,11 @@ use bytes::Bytes;
 use grantmint::rpc::proto::{
     IdentitySeries, MintOptions, MintTokensRequest, mint_tokens_request::Selection,
 };
-use grantmint_client::Connection;
+use grantmint_client::{Connection, chunks::mint_tokens};
 use http::uri::PathAndQuery;
 use prost::Message;
 use tonic::{Request, Status, client::Grpc};
 use tonic_prost::ProstCodec;
-
-use crate::chunks::mint_tokens;
 
 /// The method that calls use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

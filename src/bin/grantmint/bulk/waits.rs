@@ -1,6 +1,6 @@
 //! The waits of a bulk before it resumes: reported once per reason, and counted.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, mem, time::Duration};
 
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
@@ -13,6 +13,7 @@ pub(super) struct Waits {
     /// Waits by reason.
     counts: BTreeMap<String, u32>,
     total: Duration,
+    is_shown: bool,
 }
 
 impl Waits {
@@ -32,8 +33,16 @@ impl Waits {
         let line = format!("waiting {:.1} s: {text} ({reason})", pause.as_secs_f64());
         if !bar.is_hidden() {
             bar.set_message(line);
+            self.is_shown = true;
         } else if *count == 1 {
             format.note(&line);
+        }
+    }
+
+    /// Clears the wait next to the progress bar.
+    pub(super) fn end(&mut self, bar: &ProgressBar) {
+        if mem::take(&mut self.is_shown) {
+            bar.set_message("");
         }
     }
 

@@ -2,21 +2,21 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    pin::pin,
     time::Duration,
 };
 
 use console::Term;
+use futures_util::{Stream, StreamExt, stream};
 use grantmint::{
     clock::{Clock, WallTime},
-    rpc::proto::{
-        Grant, WatchGrantsRequest, WatchGrantsResponse, grant_service_client::GrantServiceClient,
-        watch_grants_request::Target,
-    },
+    rpc::proto::{Grant, WatchGrantsResponse},
 };
+use grantmint_client::{Error as CallError, Target, Watch};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
-    time::{MissedTickBehavior, interval, sleep},
+    time::{MissedTickBehavior, interval},
 };
 use tonic::Status;
 
@@ -27,25 +27,13 @@ use super::{
 use crate::{
     client::{ServerArgs, clock_time},
     exit::Exit,
-    failure::{Failure, is_transient, reason, retry_delay},
+    failure::Failure,
     output::{self, MessageFormat, StdoutError, seconds},
     terminal::{Paint, can_redraw},
 };
 
-/// The pause before a retry, if the server does not set one.
-const PAUSE: Duration = Duration::from_secs(1);
-
-/// An event of a watch.
-enum Event {
-    /// The snapshot, or a change.
-    Changed(WatchGrantsResponse),
-    /// The server is unreachable; the watch retries after the pause.
-    Lost(Status, Duration),
-    /// A permanent failure.
-    Failed(Status),
-}
-
-/// Watches until Ctrl-C, which is a success.
+/// Watches until Ctrl-C, which is a success. A failure before the first update is permanent: it is
+/// probably a wrong URL.
 pub(super) async fn follow(
     server: &ServerArgs,
     profile: Option<String>,
@@ -54,66 +42,44 @@ pub(super) async fn follow(
     let signals = |error| Failure::permanent(format!("cannot handle signals: {error}"));
     let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
-    let (events, mut received) = mpsc::channel(16);
-    tokio::spawn(watch(server.clone(), profile, events));
+    let (report, mut lost) = mpsc::unbounded_channel();
+    let target = profile.map_or(Target::All, Target::Profile);
+    let watch = Watch::new(server.connect_lazily()?, target).on_resume(move |error, pause| {
+        if error.reason() != Some("STREAM_LIFETIME_REACHED") {
+            let _ = report.send((error.clone(), pause));
+        }
+    });
+    let mut updates = pin!(patient_after_the_first(watch));
     let mut display = Display::new(server.url(), json);
     let mut tick = interval(Duration::from_secs(1));
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         tokio::select! {
-            event = received.recv() => match event {
-                Some(Event::Changed(changed)) => display.changed(&changed)?,
-                Some(Event::Lost(status, pause)) => display.lost(&status, pause)?,
-                Some(Event::Failed(status)) => return Err(status.into()),
+            // A report comes before the update that follows it.
+            biased;
+            _ = interrupt.recv() => return Ok(Exit::Done),
+            _ = terminate.recv() => return Ok(Exit::Done),
+            Some((error, pause)) = lost.recv() => {
+                display.lost(&server.explained(error), pause)?;
+            }
+            update = updates.next() => match update {
+                Some(Ok(update)) => display.changed(&update)?,
+                Some(Err(error)) => return Err(server.explained(error).into()),
                 None => return Err(Failure::permanent("the watch stopped unexpectedly")),
             },
             _ = tick.tick() => display.tick()?,
-            _ = interrupt.recv() => return Ok(Exit::Done),
-            _ = terminate.recv() => return Ok(Exit::Done),
         }
     }
 }
 
-/// Watches and reconnects, until the receiver is dropped or a failure is permanent. A failure of
-/// the first connection is permanent: it is probably a wrong URL.
-async fn watch(server: ServerArgs, profile: Option<String>, events: mpsc::Sender<Event>) {
-    let mut seen = false;
-    loop {
-        let ended = watch_once(&server, profile.clone(), &events, &mut seen).await;
-        let Err(status) = ended else { return };
-        if !seen || !is_transient(&status) {
-            let _ = events.send(Event::Failed(status)).await;
-            return;
-        }
-        let pause = retry_delay(&status).unwrap_or(PAUSE);
-        if reason(&status).as_deref() == Some("STREAM_LIFETIME_REACHED") {
-            sleep(pause).await;
-            continue;
-        }
-        if events.send(Event::Lost(status, pause)).await.is_err() {
-            return;
-        }
-        sleep(pause).await;
-    }
-}
-
-/// Watches over one connection. Returns `Ok` once the receiver is dropped.
-async fn watch_once(
-    server: &ServerArgs,
-    profile: Option<String>,
-    events: &mpsc::Sender<Event>,
-    seen: &mut bool,
-) -> Result<(), Status> {
-    let mut client = GrantServiceClient::new(server.connect().await?);
-    let request = WatchGrantsRequest { target: profile.map(Target::Profile) };
-    let mut changes = client.watch_grants(request).await?.into_inner();
-    while let Some(changed) = changes.message().await? {
-        *seen = true;
-        if events.send(Event::Changed(changed)).await.is_err() {
-            return Ok(());
-        }
-    }
-    Err(Status::unavailable("the server ended the watch"))
+/// The updates of a watch that is resumed forever once it has received one.
+fn patient_after_the_first(
+    watch: Watch,
+) -> impl Stream<Item = Result<WatchGrantsResponse, CallError>> {
+    stream::try_unfold(watch.patience(Duration::ZERO), async |mut watch| {
+        let update = watch.next().await?;
+        Ok(Some((update, watch.patience(Duration::MAX))))
+    })
 }
 
 /// What the watch shows, and how.
