@@ -44,6 +44,9 @@ pub enum BuildError {
          where a service mesh encrypts"
     )]
     Plaintext,
+    /// A setting of TLS is given for a server that is reached without it.
+    #[error("{0} has no effect without TLS; use https://")]
+    NotTls(&'static str),
     /// The name that the server must prove is wrong.
     #[error("the server name {0}")]
     ServerName(&'static str),
@@ -148,10 +151,15 @@ impl Builder {
         let endpoint = endpoint(&server)?.connect_timeout(self.connect_timeout);
         let channel = match server.transport() {
             Transport::Unix(_) => endpoint.connect_lazy(),
-            Transport::Plaintext(_) if !server.is_local() && !self.allow_plaintext => {
-                return Err(BuildError::Plaintext);
+            Transport::Plaintext(_) => {
+                if let Some(setting) = self.tls_setting() {
+                    return Err(BuildError::NotTls(setting));
+                }
+                if !server.is_local() && !self.allow_plaintext {
+                    return Err(BuildError::Plaintext);
+                }
+                endpoint.connect_with_connector_lazy(Connector::plaintext())
             }
-            Transport::Plaintext(_) => endpoint.connect_with_connector_lazy(Connector::plaintext()),
             Transport::Tls(uri) => {
                 let tls = Connector::tls(self.expected(uri)?, self.files.clone());
                 endpoint.connect_with_connector_lazy(tls)
@@ -159,6 +167,16 @@ impl Builder {
         };
         let connection: Connection = InterceptedService::new(channel, bearer);
         Ok(Client::new(connection, self.deadline, self.patience, Cache::new(self.cache_capacity)))
+    }
+
+    /// A setting that only TLS obeys. A Unix socket needs none.
+    fn tls_setting(&self) -> Option<&'static str> {
+        let settings = [
+            ("ca_file", self.files.ca.is_some()),
+            ("certificate_files", self.files.pair.is_some()),
+            ("server_name", self.server_name.is_some()),
+        ];
+        settings.into_iter().find(|(_, is_set)| *is_set).map(|(name, _)| name)
     }
 
     fn expected(&self, uri: &Uri) -> Result<Expected, BuildError> {

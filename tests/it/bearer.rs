@@ -2,6 +2,7 @@
 //! keys come from.
 
 mod bad;
+mod client;
 pub(crate) mod cluster;
 mod commands;
 pub(crate) mod kubernetes;

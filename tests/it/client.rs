@@ -1,6 +1,6 @@
 //! The crate `grantmint-client` against the real server.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, mem, time::Duration};
 
 use futures_util::StreamExt;
 use grantmint::provider::twilio_live::DEMO_API_KEY_SECRET;
@@ -199,6 +199,33 @@ async fn bulk_of_a_list_takes_several_calls_and_stops_at_a_bad_one() {
 }
 
 #[tokio::test]
+async fn unread_bulks_do_not_block_other_calls() {
+    let serve = Serve::sandboxed(&[]).await;
+    let client = client(&serve);
+    serve.first_token().await;
+    let mut bulks =
+        [(); 2].map(|()| client.bulk(Identities::series("viewer-", 100_000), &options()));
+    for bulk in &mut bulks {
+        soon(bulk.next()).await.expect("a bulk").expect("a chunk");
+    }
+    // Once the windows are full, nothing more is minted.
+    let minted = async || {
+        let (_, metrics) = serve.page("/metrics").await;
+        let issued = r#"grantmint_tokens_total{method="MintTokens",outcome="minted"} "#;
+        let line = metrics.lines().find_map(|line| line.strip_prefix(issued));
+        line.expect("a counter").to_owned()
+    };
+    let mut before = String::new();
+    until("stopped bulks", async || {
+        let now = minted().await;
+        mem::replace(&mut before, now.clone()) == now
+    })
+    .await;
+    soon(client.mint("alice", &options())).await.expect("a token");
+    assert_eq!(minted().await, before, "the bulks were not stopped");
+}
+
+#[tokio::test]
 async fn watch_starts_a_new_snapshot_after_a_restart() {
     let port = reserved_port();
     let address = port.local_addr().expect("an address").to_string();
@@ -277,6 +304,27 @@ async fn plain_text_to_another_machine_needs_consent() {
     let refused = Client::builder("http://mint.example:50051").build();
     assert_eq!(refused.err(), Some(BuildError::Plaintext));
     assert!(Client::builder("http://mint.example:50051").allow_plaintext().build().is_ok());
+}
+
+#[tokio::test]
+async fn settings_of_tls_need_tls() {
+    let each = |server: &str| {
+        [
+            ("ca_file", Client::builder(server).ca_file("ca.pem")),
+            ("certificate_files", Client::builder(server).certificate_files("crt", "key")),
+            ("server_name", Client::builder(server).server_name("mint.example")),
+        ]
+    };
+    for plain in ["http://127.0.0.1:50051", "127.0.0.1:50051", "http://mint.example"] {
+        for (name, builder) in each(plain) {
+            assert_eq!(builder.build().err(), Some(BuildError::NotTls(name)), "{plain}");
+        }
+    }
+    for other in ["https://127.0.0.1:50051", "unix:/run/grantmint/api.sock"] {
+        for (name, builder) in each(other) {
+            assert!(builder.build().is_ok(), "{other} {name}");
+        }
+    }
 }
 
 #[tokio::test]

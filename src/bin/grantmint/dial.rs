@@ -50,6 +50,8 @@ pub(crate) struct TlsArgs {
 pub(crate) enum Problem {
     #[error("plain http is allowed only to this machine: others could read the traffic")]
     PlainHttp,
+    #[error("{0} has no effect in plain http: nothing is encrypted or verified")]
+    NotTls(&'static str),
     #[error("the URL's host is not a name that a certificate can hold")]
     Host,
     #[error("a SPIFFE ID is verified by the bundle of its trust domain, not by the system's CAs")]
@@ -80,6 +82,10 @@ impl Problem {
                 "use https://host:port; or, if a mesh encrypts, add --plaintext (or set \
                  GRANTMINT_PLAINTEXT=1)",
             ),
+            Self::NotTls(_) => Some(
+                "use https://host:port; or, for a server without TLS, remove the flag or its \
+                 environment variable",
+            ),
             Self::Host => Some("set the server's expected identity with --server-name"),
             Self::NoBundle => Some("name the bundle of the server's trust domain with --ca"),
             Self::Tls(ConnectError::NoRoots) => Some("name the server's CA with --ca"),
@@ -103,6 +109,16 @@ impl Problem {
 }
 
 impl TlsArgs {
+    /// A flag that only TLS obeys.
+    fn flag(&self) -> Option<&'static str> {
+        let flags = [
+            ("--ca", self.ca.is_some()),
+            ("--cert", self.cert.is_some()),
+            ("--server-name", self.server_name.is_some()),
+        ];
+        flags.into_iter().find(|(_, is_set)| *is_set).map(|(flag, _)| flag)
+    }
+
     /// The connector for this server, which is not a socket. Warns if a token would be sent in
     /// plain text to another machine.
     pub(crate) fn connector(
@@ -111,6 +127,9 @@ impl TlsArgs {
         sends_token: bool,
     ) -> Result<Connector, Problem> {
         if !server.is_tls() {
+            if let Some(flag) = self.flag() {
+                return Err(Problem::NotTls(flag));
+            }
             if !self.plaintext && !server.is_local() {
                 return Err(Problem::PlainHttp);
             }

@@ -93,6 +93,19 @@ async fn plaintext_to_another_machine_needs_a_flag() {
 }
 
 #[tokio::test]
+async fn tls_flags_require_https() {
+    for flag in [&["--ca", "ca.pem"][..], &["--cert", "a", "--key", "b"], &["--server-name", "a"]] {
+        for command in [&["mint", "alice"][..], &["bulk", "--count", "1"], &["grants", "--watch"]] {
+            let ran = run(&[command, &["--server", "http://127.0.0.1:50051"], flag].concat()).await;
+            assert_eq!(ran.code, Some(1), "{command:?} {flag:?}: {}", ran.stderr);
+            let reported = format!("{} has no effect in plain http", flag[0]);
+            assert!(ran.stderr.contains(&reported), "{command:?}: {}", ran.stderr);
+            assert!(ran.stderr.contains("use https://host:port"), "{}", ran.stderr);
+        }
+    }
+}
+
+#[tokio::test]
 async fn public_listener_requires_tls_and_callers() {
     let pki = Pki::new();
     let listening = |section: &str| {
