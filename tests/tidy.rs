@@ -370,7 +370,9 @@ fn circle(mut imports: BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String>
     // Removes what imports nothing, until every module imports another.
     loop {
         let (count, left) = (imports.len(), imports.keys().cloned().collect());
-        imports.values_mut().for_each(|imported| *imported = &*imported & &left);
+        for imported in imports.values_mut() {
+            *imported = &*imported & &left;
+        }
         imports.retain(|_, imported| !imported.is_empty());
         if imports.len() == count {
             break;
