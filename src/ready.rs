@@ -28,6 +28,10 @@ const MAX_LINES: usize = 1_000;
 /// The start gate opens after this, whatever the upstream reports.
 const GATE_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// After a change, further ones are collected for this long per grant. Whoever reports changes reads
+/// every grant, which takes less than a hundredth of it.
+const COLLECTED: Duration = Duration::from_micros(20);
+
 /// Something besides grants that this replica needs, such as keys that are fetched. The start gate
 /// waits for it, and `/readyz` shows a line about it.
 pub trait Dependency: fmt::Debug + Send + Sync {
@@ -211,7 +215,8 @@ impl Ready {
     }
 
     /// Waits until something reported here may have changed: the state of a grant or a dependency,
-    /// a grant's end of life, or the gate's timeout.
+    /// a grant's end of life, or the gate's timeout. With many grants it also waits for further
+    /// changes.
     pub async fn changed(&self, changes: &mut Changes) {
         let wait = self.next_by_time();
         tokio::select! {
@@ -219,6 +224,7 @@ impl Ready {
             () = any_changed(&mut changes.dependencies) => {}
             () = sleep(wait) => {}
         }
+        collect_changes(self.roster.views().len()).await;
     }
 
     fn next_by_time(&self) -> Duration {
@@ -226,6 +232,16 @@ impl Ready {
         let ends = next_end_of_life(self.roster.views(), now);
         let gate = (!self.gate_is_open()).then(|| self.gate_opens.since(now.boot));
         ends.into_iter().chain(gate).min().unwrap_or(GATE_TIMEOUT)
+    }
+}
+
+/// Waits for further changes of this many grants. Otherwise, the more grants there are, the more
+/// often each of them would be read.
+pub async fn collect_changes(grants: usize) {
+    let time = COLLECTED.saturating_mul(u32::try_from(grants).unwrap_or(u32::MAX));
+    // Timers are no finer.
+    if time >= Duration::from_millis(1) {
+        sleep(time).await;
     }
 }
 
@@ -260,10 +276,17 @@ pub fn next_end_of_life(views: &[View], now: Anchor) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use tokio::time::{Instant, timeout};
 
     use super::*;
-    use crate::{clock::WallTime, drain::drain, grant::table::Table};
+    use crate::{
+        clock::WallTime,
+        drain::drain,
+        grant::{Grant, Status, cell::Prepare, table::Table},
+        name::Resource,
+    };
 
     #[derive(Debug, Default)]
     struct Keys {
@@ -298,6 +321,38 @@ mod tests {
         let clock = Clock::simulated(WallTime::from_unix_seconds(0)).0;
         let dependencies = dependencies.iter().map(|it| Arc::clone(it) as Arc<dyn Dependency>);
         Ready::new(roster, clock, drain().1).depending_on(dependencies.collect())
+    }
+
+    struct Unprepared;
+
+    impl Prepare for Unprepared {
+        type Ready = ();
+        type Error = Infallible;
+
+        fn prepare(&self, _: &Grant) -> Result<(), Infallible> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn changes_of_many_grants_are_collected() {
+        for (grants, collected) in [(1, 0), (1_000, 20)] {
+            let mut table = Table::default();
+            let profile = ProfileName::parse("live").unwrap();
+            let mut publishers: Vec<_> = (0..grants)
+                .map(|number| {
+                    let resource = Resource::parse(&format!("{number:03}")).unwrap();
+                    let name = GrantName { profile: profile.clone(), resource };
+                    table.add(name, Duration::ZERO, Unprepared)
+                })
+                .collect();
+            let clock = Clock::simulated(WallTime::from_unix_seconds(0)).0;
+            let ready = Ready::new(table.roster(), clock, drain().1);
+            let (mut changes, start) = (ready.changes(), Instant::now());
+            publishers[0].report(Status { attempting: true, ..Status::unknown() });
+            ready.changed(&mut changes).await;
+            assert_eq!(start.elapsed(), Duration::from_millis(collected), "{grants}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

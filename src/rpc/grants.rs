@@ -33,7 +33,7 @@ use crate::{
         table::Roster,
     },
     name::GrantName,
-    ready::next_end_of_life,
+    ready::{collect_changes, next_end_of_life},
 };
 
 const DEFAULT_PAGE: usize = 100;
@@ -389,8 +389,13 @@ impl Watch {
                 return Ok(Some((message, self)));
             }
             let next_expiry = next_end_of_life(&self.views, self.grants.clock.now());
+            let watched = self.views.len();
+            let changed = async {
+                let _ = self.changes.changed().await;
+                collect_changes(watched).await;
+            };
             tokio::select! {
-                _ = self.changes.changed() => {}
+                () = changed => {}
                 _ = self.rights.changed() => {}
                 () = sleep(next_expiry.unwrap_or(Duration::MAX)) => {}
                 () = self.grants.drain.wait(Phase::Draining) => return Err(status::draining(deadline)),
