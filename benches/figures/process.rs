@@ -101,6 +101,11 @@ impl Server {
         cpu_seconds(self.running.0.id())
     }
 
+    /// The same in whole ticks, including threads that have ended.
+    pub(crate) fn cpu_seconds_with_ended(&self) -> Result<f64> {
+        cpu_ticks(self.running.0.id())
+    }
+
     /// Resident memory in bytes.
     pub(crate) fn resident(&self) -> Result<f64> {
         resident(self.running.0.id())

@@ -9,7 +9,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{DEMO_PROFILE, Programs};
+use super::Programs;
 use crate::{
     configuration::Configuration,
     process::{Cores, Server},
@@ -21,24 +21,35 @@ pub(super) const RESOURCES: usize = 10_000;
 /// The time in which all grants arrive.
 const ARRIVE: Duration = Duration::from_secs(120);
 
-/// The server's configuration, with this budget for its account.
-pub(super) fn configuration(budget: &str) -> Result<Configuration> {
-    let resources: Vec<String> = (0..RESOURCES).map(|it| format!("\"VJ{it:032x}\"")).collect();
-    let profile = DEMO_PROFILE.lines().filter(|line| !line.starts_with("resources"));
-    Configuration::new(format!(
-        "{}\nbudget = {budget}\nresources = [{}]\n",
-        profile.collect::<Vec<_>>().join("\n"),
-        resources.join(",")
-    ))
-}
+/// The budget of their account.
+const BUDGET: &str = "{ rate = 1000, burst = 1000, concurrent = 64 }";
 
-/// Starts the server, and returns it with the address of its admin listener.
-pub(super) fn serve(
-    programs: &Programs,
-    cores: &Cores,
-    configuration: &Configuration,
-) -> Result<(Server, String)> {
-    let server = programs.serve_configured(configuration, &cores.of_server(), cores)?;
+/// A profile whose grants live for an hour, so that none is refreshed during a measurement.
+pub(super) const OF_AN_HOUR: &str = r#"
+[profiles.many]
+kind = "forward"
+preset = "deepgram"
+api_key_env = "API_KEY"
+shareable = true
+grant_ttl = "1h"
+"#;
+
+/// A profile whose grants live for a minute, so that about 210 are refreshed every second.
+pub(super) const OF_A_MINUTE: &str = r#"
+[profiles.many]
+kind = "twilio-live"
+account_sid = "AC0123456789abcdef0123456789abcdef"
+api_key_sid = "SK0123456789abcdef0123456789abcdef"
+api_key_secret_env = "API_KEY"
+"#;
+
+/// Starts a server with this profile, and returns it with the address of its admin listener.
+pub(super) fn serve(programs: &Programs, cores: &Cores, profile: &str) -> Result<(Server, String)> {
+    let resources: Vec<String> = (0..RESOURCES).map(|it| format!("\"VJ{it:032x}\"")).collect();
+    let resources = resources.join(",");
+    let text = format!("{profile}budget = {BUDGET}\nresources = [{resources}]\n");
+    let configuration = Configuration::new(text)?;
+    let server = programs.serve_configured(&configuration, &cores.of_server(), cores)?;
     let admin = server.admin.clone().context("no admin listener")?;
     Ok((server, admin))
 }

@@ -21,8 +21,11 @@ use crate::{
 
 const VIEWERS: usize = 10;
 
-/// The time of a round.
+/// The time of a measurement.
 const WINDOW: Duration = Duration::from_secs(10);
+
+/// The same while grants are refreshed: each is once, on average.
+const CYCLE: Duration = Duration::from_millis(47_500);
 
 pub(super) async fn run(
     programs: &Programs,
@@ -30,42 +33,58 @@ pub(super) async fn run(
     size: Size,
     report: &mut Report,
 ) -> Result<()> {
-    let budget = "{ rate = 1000, burst = 1000, concurrent = 64 }";
-    let configuration = many::configuration(budget)?;
-    let (server, admin) = many::serve(programs, cores, &configuration)?;
-    let arrived = many::await_grants(RESOURCES * 99 / 100, async || healthy(&admin).await);
-    if let Err(error) = arrived.await {
-        report.skip("page".to_owned(), &error);
-        return Ok(());
-    }
-
-    let (mut idle, mut watched, mut shares) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..size.peer_rounds {
-        idle.push(load(&server).await?);
-        let mut viewers = JoinSet::new();
-        for _ in 0..VIEWERS {
-            viewers.spawn(view(admin.clone()));
-        }
-        sleep(SETTLED).await;
-        watched.push(load(&server).await?);
-        if let Some(ended) = viewers.try_join_next() {
-            bail!("a viewer ended: {ended:?}");
-        }
-        shares.push(watched.last().unwrap_or(&f64::NAN) - idle.last().unwrap_or(&f64::NAN));
-        viewers.shutdown().await;
-        sleep(SETTLED).await;
-    }
+    let (server, admin) = serve(programs, cores, many::OF_AN_HOUR).await?;
+    let (idle, watched) = loads(&server, &admin, size.peer_rounds, WINDOW).await?;
     report.series("processor time without a viewer", "of a core", &idle);
     report.series("processor time with 10 viewers", "of a core", &watched);
+    let shares: Vec<_> = watched.iter().zip(&idle).map(|(watched, idle)| watched - idle).collect();
     report.figure("ten_viewers_share_of_a_core", Goal::AtMost(0.01), &shares);
+
+    drop(server);
+    let (server, admin) = serve(programs, cores, many::OF_A_MINUTE).await?;
+    let (idle, watched) = loads(&server, &admin, 1, CYCLE).await?;
+    report.series("without a viewer, grants of a minute", "of a core", &idle);
+    report.series("with 10 viewers, grants of a minute", "of a core", &watched);
     Ok(())
 }
 
-/// The server's share of a core during a round.
-async fn load(server: &Server) -> Result<f64> {
-    let (start, before) = (Instant::now(), server.cpu_seconds()?);
-    sleep(WINDOW).await;
-    Ok((server.cpu_seconds()? - before) / start.elapsed().as_secs_f64())
+/// A server with a grant for each resource of this profile.
+async fn serve(programs: &Programs, cores: &Cores, profile: &str) -> Result<(Server, String)> {
+    let (server, admin) = many::serve(programs, cores, profile)?;
+    many::await_grants(RESOURCES * 99 / 100, async || healthy(&admin).await).await?;
+    Ok((server, admin))
+}
+
+/// The server's loads without and with viewers.
+async fn loads(
+    server: &Server,
+    admin: &str,
+    rounds: usize,
+    window: Duration,
+) -> Result<(Vec<f64>, Vec<f64>)> {
+    let (mut idle, mut watched) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        sleep(SETTLED).await;
+        idle.push(load(server, window).await?);
+        let mut viewers = JoinSet::new();
+        for _ in 0..VIEWERS {
+            viewers.spawn(view(admin.to_owned()));
+        }
+        sleep(SETTLED).await;
+        watched.push(load(server, window).await?);
+        if let Some(ended) = viewers.try_join_next() {
+            bail!("a viewer ended: {ended:?}");
+        }
+        viewers.shutdown().await;
+    }
+    Ok((idle, watched))
+}
+
+/// The server's share of a core during this time. The threads that render may end meanwhile.
+async fn load(server: &Server, window: Duration) -> Result<f64> {
+    let (start, before) = (Instant::now(), server.cpu_seconds_with_ended()?);
+    sleep(window).await;
+    Ok((server.cpu_seconds_with_ended()? - before) / start.elapsed().as_secs_f64())
 }
 
 /// Reads events until the server closes the stream.
