@@ -18,8 +18,9 @@ use crate::{
 /// The profiles by name.
 #[derive(Debug)]
 pub(super) struct Profiles {
-    by_name: HashMap<ProfileName, ProfileEntry>,
-    default: Option<ProfileName>,
+    by_name: HashMap<ProfileName, Arc<ProfileEntry>>,
+    /// Found once: most calls name no profile.
+    default: Option<(ProfileName, Arc<ProfileEntry>)>,
 }
 
 /// A profile and its resources.
@@ -50,25 +51,32 @@ pub(super) struct Granted {
 }
 
 impl Profiles {
-    /// Builds the look-up table of these profiles and their grants.
+    /// Builds the look-up table of these profiles and their grants. The default is one of them.
     pub(super) fn new(
         profiles: Vec<Profile>,
         default: Option<ProfileName>,
         grants: &Grants,
     ) -> Self {
-        let entries = |profile: Profile| (profile.name.clone(), ProfileEntry::new(profile, grants));
-        Self { by_name: profiles.into_iter().map(entries).collect(), default }
+        let entries =
+            |profile: Profile| (profile.name.clone(), Arc::new(ProfileEntry::new(profile, grants)));
+        let by_name: HashMap<_, _> = profiles.into_iter().map(entries).collect();
+        let default = default.and_then(|name| {
+            let entries = Arc::clone(by_name.get(&name)?);
+            Some((name, entries))
+        });
+        Self { by_name, default }
     }
 
     /// Resolves what a call names, using the defaults for what it omits.
     pub(super) fn target<'a>(&'a self, options: &Options<'a>) -> Target<'a> {
         let named = options.resource;
-        let default = || self.default.as_ref().map(ProfileName::as_str);
-        let profile = Some(options.profile).filter(|name| !name.is_empty()).or_else(default);
-        let entry = match profile.map(|name| self.by_name.get(name)) {
-            Some(Some(entries)) => entries.entry(named),
-            Some(None) => Err(Missing::Profile),
-            None => Err(Missing::NoProfile),
+        let (profile, entry) = match (options.profile, &self.default) {
+            ("", None) => (None, Err(Missing::NoProfile)),
+            ("", Some((name, entries))) => (Some(name.as_str()), entries.entry(named)),
+            (name, _) => {
+                let entries = self.by_name.get(name).ok_or(Missing::Profile);
+                (Some(name), entries.and_then(|entries| entries.entry(named)))
+            }
         };
         Target { profile, named, entry }
     }
