@@ -3,8 +3,8 @@
 //! A span is recorded by the task that works on it, and queued for export when it is dropped. A full
 //! queue drops it, so recording never blocks. The current [`Context`] is a thread-local, set while
 //! its task is polled: nested spans and log lines find it there, without a parameter on the way.
-//! Without an endpoint and without a `traceparent` there is no context, and a call costs one lookup
-//! in its headers more.
+//! Without an endpoint and without a `traceparent` there is no context, and a call costs a look at
+//! the names of its headers more.
 //!
 //! The `OpenTelemetry` SDK is not used. With its OTLP exporter and `tracing-opentelemetry` it adds 12
 //! crates to 165, and 27 CPU seconds to a release build; it records through spans of `tracing`, which the mint path would have to enter; and it
@@ -92,8 +92,10 @@ impl Tracer {
     /// The trace of a call with these headers. None if it is not recorded and names no trace.
     #[must_use]
     pub fn call(&self, headers: &HeaderMap) -> Option<CallTrace> {
-        // An ordinary call pays for this one lookup.
-        let parent = if headers.contains_key(&TRACEPARENT) { Parent::of(headers) } else { None };
+        // All that an ordinary call costs: its few names differ in length, so this takes a third of
+        // the instructions of a lookup.
+        let is_given = headers.keys().any(|name| name.as_str() == TRACEPARENT.as_str());
+        let parent = if is_given { Parent::of(headers) } else { None };
         let Some(recorder) = &self.0 else {
             let context = Context::unrecorded(parent?.trace_id);
             return Some(CallTrace { context, span: None });
