@@ -219,7 +219,7 @@ impl Pages {
             "/status.json" => self.status(Selection::read(request.uri())).await,
             "/livez" => text(StatusCode::OK, "live\n".to_owned()),
             "/readyz" => self.readiness(),
-            "/metrics" => self.metrics(request.headers()),
+            "/metrics" => self.metrics(request.headers()).await,
             _ => text(StatusCode::NOT_FOUND, PAGES.to_owned()),
         }
     }
@@ -251,19 +251,13 @@ impl Pages {
 
     async fn status(&self, selection: Selection) -> Response<Body> {
         let status = Arc::clone(&self.status);
-        match spawn_blocking(move || status.render(&selection)).await {
-            Ok(json) => as_is(with(
-                response(StatusCode::OK, json),
-                header::CONTENT_TYPE,
-                "application/json",
-            )),
-            Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "cannot be rendered\n".to_owned()),
-        }
+        let rendered = rendered(move || status.render(&selection)).await;
+        as_is(with(rendered, header::CONTENT_TYPE, "application/json"))
     }
 
-    fn metrics(&self, headers: &HeaderMap) -> Response<Body> {
-        let format = metrics_format(headers);
-        let page = response(StatusCode::OK, self.metrics.render(format).into());
+    async fn metrics(&self, headers: &HeaderMap) -> Response<Body> {
+        let (metrics, format) = (self.metrics.clone(), metrics_format(headers));
+        let page = rendered(move || metrics.render(format).into()).await;
         let page = with(page, header::CONTENT_TYPE, format.content_type());
         with(page, header::VARY, "Accept")
     }
@@ -280,6 +274,15 @@ impl Pages {
             body.push('\n');
         }
         text(status, body)
+    }
+}
+
+/// The page that `render` makes, on a thread of its own: with many resources it takes long enough to
+/// delay calls.
+async fn rendered(render: impl FnOnce() -> Bytes + Send + 'static) -> Response<Body> {
+    match spawn_blocking(render).await {
+        Ok(page) => response(StatusCode::OK, page),
+        Err(_) => response(StatusCode::INTERNAL_SERVER_ERROR, Bytes::new()),
     }
 }
 
