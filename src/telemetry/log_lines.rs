@@ -7,7 +7,7 @@
 use std::{
     fmt,
     io::{self, Write},
-    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     thread,
     time::Duration,
 };
@@ -104,12 +104,13 @@ fn with_ids(format: LogFormat, line: &[u8]) -> Vec<u8> {
 
 impl Drop for LogEnd {
     fn drop(&mut self) {
-        // Sending waits while the queue is full, and this must not wait longer than the timeout.
-        let lines = self.lines.clone();
-        let end = move || lines.send(Message::End);
-        if thread::Builder::new().name("log-end".to_owned()).spawn(end).is_ok() {
-            let _ = self.written.recv_timeout(FLUSH_TIMEOUT);
+        if let Err(TrySendError::Full(end)) = self.lines.try_send(Message::End) {
+            // On a thread of its own, since sending waits without a timeout.
+            let lines = self.lines.clone();
+            let send = move || lines.send(end);
+            let _ = thread::Builder::new().name("log-end".to_owned()).spawn(send);
         }
+        let _ = self.written.recv_timeout(FLUSH_TIMEOUT);
     }
 }
 
