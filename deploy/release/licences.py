@@ -64,7 +64,10 @@ def texts(package):
 def standard_library():
     """The notices of Rust's standard library and of its crates: a page of the toolchain, as text."""
     sysroot = pathlib.Path(printed("rustc", "--print", "sysroot").strip())
-    page = (sysroot / "share/doc/rust/COPYRIGHT-library.html").read_text(encoding="utf-8")
+    page = sysroot / "share/doc/rust/COPYRIGHT-library.html"
+    if not page.is_file():
+        sys.exit(f"{page} is missing: use a toolchain that rustup installed")
+    page = page.read_text(encoding="utf-8")
     _, body = page.split("<body>")
     text = html.unescape(re.sub(r"<[^>]+>", "", body))
     return re.sub(r"\n\s*\n", "\n\n", text).strip()
