@@ -13,5 +13,5 @@ pub mod policy;
 pub mod quota;
 pub mod refusal;
 pub mod row;
-pub mod text;
+pub mod string_pattern;
 pub mod usage;

@@ -83,7 +83,7 @@ pub struct Config {
     /// `[log]`'s filter; none for the default.
     pub log_filter: Option<LogFilter>,
     /// Warnings: settings that are valid but probably not intended.
-    pub remarks: Vec<Problem>,
+    pub warnings: Vec<Problem>,
     /// Replaces every profile's upstream; none for their own.
     pub upstream: Option<BaseUrl>,
     /// The file that it was read from; none for another origin, or a pipe, which cannot be read
@@ -225,8 +225,8 @@ impl Config {
     pub fn parse_in(file: &str, text: &str, env: Env<'_>, kinds: Kinds) -> Result<Self, Problems> {
         let document = Document::parse(file, text, env)?;
         let config = Self::read(document.root(), kinds);
-        let remarks = document.remarks();
-        document.conclude(config.map(|config| Self { remarks, ..config }))
+        let warnings = document.warnings();
+        document.conclude(config.map(|config| Self { warnings, ..config }))
     }
 
     fn read(mut root: Section<'_>, kinds: Kinds) -> Option<Self> {
@@ -242,7 +242,7 @@ impl Config {
         if server.listen.tcp().is_some_and(is_taken) {
             admin_section.problem("listen", "must differ from the address of [server]");
         }
-        listen::remark(&server_section, &server.listen, has_callers);
+        listen::add_warnings(&server_section, &server.listen, has_callers);
         let may_listen = access::may_listen(
             server.listen.tcp(),
             &access::Access {
@@ -328,7 +328,7 @@ impl Config {
             authorize,
             traces,
             log_filter,
-            remarks: Vec::new(),
+            warnings: Vec::new(),
         })
     }
 }

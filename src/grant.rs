@@ -136,7 +136,7 @@ impl FaultClass {
 
     /// Whether it recovers without an operator's action.
     #[must_use]
-    pub const fn heals(self) -> bool {
+    pub const fn recovers(self) -> bool {
         matches!(self, Self::Transient | Self::Throttled)
     }
 

@@ -4,8 +4,8 @@
 //! checks.
 
 mod jwt;
-mod oddities;
 mod signature;
+mod warnings;
 pub mod words;
 
 use std::{fmt, mem};
@@ -47,7 +47,7 @@ pub struct Reading {
     /// What expires, the earliest first.
     pub ends: Vec<End>,
     /// Problems found in it.
-    pub oddities: Vec<Oddity>,
+    pub warnings: Vec<Warning>,
 }
 
 /// One property of a token.
@@ -72,7 +72,7 @@ pub struct End {
 
 /// A problem and its effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Oddity {
+pub struct Warning {
     /// The header or claim.
     pub about: &'static str,
     /// The problem.
@@ -94,7 +94,7 @@ impl Reading {
             has_leeway: false,
             needs_no_iat: false,
             ends: Vec::from_iter(end),
-            oddities: Vec::new(),
+            warnings: Vec::new(),
         }
     }
 
@@ -109,7 +109,7 @@ impl Reading {
             has_leeway: false,
             needs_no_iat: false,
             ends: Vec::new(),
-            oddities: Vec::new(),
+            warnings: Vec::new(),
         }
     }
 
@@ -118,36 +118,36 @@ impl Reading {
     pub fn of_no_kind(token: &Jwt) -> Self {
         let mut reading = Self::of(token);
         for (label, claim) in [("subject", "sub"), ("issuer", "iss"), ("token id", "jti")] {
-            reading.tell_claim(label, claim);
+            reading.add_claim(label, claim);
         }
-        reading.note("token", "has an unknown kind; only what all JWTs have in common was checked");
+        reading.warn("token", "has an unknown kind; only what all JWTs have in common was checked");
         reading
     }
 
     /// Adds a line.
-    pub fn tell(&mut self, label: &'static str, text: impl Into<String>) {
+    pub fn add_line(&mut self, label: &'static str, text: impl Into<String>) {
         self.lines.push(Line { label, text: text.into() });
     }
 
     /// Adds a line with this claim, if the token has it.
-    pub fn tell_claim(&mut self, label: &'static str, claim: &str) {
+    pub fn add_claim(&mut self, label: &'static str, claim: &str) {
         if let Some(text) = self.claims.get(claim).map(words::plain) {
-            self.tell(label, text);
+            self.add_line(label, text);
         }
     }
 
     /// Adds a problem.
-    pub fn note(&mut self, about: &'static str, message: impl Into<String>) {
-        self.oddities.push(Oddity { about, message: message.into() });
+    pub fn warn(&mut self, about: &'static str, message: impl Into<String>) {
+        self.warnings.push(Warning { about, message: message.into() });
     }
 
     /// Adds the problems of JWTs in general, and sorts everything.
     #[must_use]
     pub fn complete(mut self, token: &Jwt, now: WallTime) -> Self {
-        let of_its_kind = mem::take(&mut self.oddities);
-        oddities::note(token, now.unix_seconds(), &mut self);
-        self.oddities.extend(of_its_kind);
-        self.oddities.sort_by_key(|odd| oddities::place(odd.about));
+        let of_its_kind = mem::take(&mut self.warnings);
+        warnings::add(token, now.unix_seconds(), &mut self);
+        self.warnings.extend(of_its_kind);
+        self.warnings.sort_by_key(|warning| warnings::place(warning.about));
         // The sort is stable: the token precedes what expires in the same second.
         self.ends.sort_by_key(|end| end.at);
         self
@@ -159,7 +159,7 @@ impl fmt::Debug for Reading {
         f.debug_struct("Reading")
             .field("lines", &self.lines)
             .field("ends", &self.ends)
-            .field("oddities", &self.oddities)
+            .field("warnings", &self.warnings)
             .finish_non_exhaustive()
     }
 }
@@ -185,7 +185,7 @@ mod tests {
         assert_eq!(lines, [("subject", "alice\\n"), ("token id", "7")]);
         assert_eq!(Value::from(reading.claims), claims);
         assert_eq!(reading.ends.iter().map(|end| end.at).collect::<Vec<_>>(), [60]);
-        let [kind, signature] = &reading.oddities[..] else { panic!("{:?}", reading.oddities) };
+        let [kind, signature] = &reading.warnings[..] else { panic!("{:?}", reading.warnings) };
         assert!(kind.message.contains("unknown kind"), "{kind:?}");
         assert_eq!(signature.about, "signature");
     }

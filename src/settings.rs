@@ -22,13 +22,13 @@ use std::{
 
 use toml::{Spanned, de::DeTable};
 
-use self::problems::Place;
+use self::problems::ProblemAtOffset;
 pub use self::{
     file::{is_readable_by_others, open_regular},
     followed::{Followed, KeyFiles},
     problems::{Problem, Problems},
     secret::{NameKeys, SecretKeys, SecretOrigin, read_opened_secret, read_secret},
-    section::{LONGEST, Section, shown, unknown_key},
+    section::{MAX_DURATION, Section, shown, unknown_key},
     signing::{SecretError, SigningSecret},
     values::Values,
 };
@@ -86,8 +86,8 @@ pub struct Document<'a> {
     root: Spanned<DeTable<'a>>,
     env: Env<'a>,
     files: Files,
-    places: RefCell<Vec<Place>>,
-    remarks: RefCell<Vec<Place>>,
+    problems: RefCell<Vec<ProblemAtOffset>>,
+    warnings: RefCell<Vec<ProblemAtOffset>>,
 }
 
 impl<'a> Document<'a> {
@@ -95,16 +95,16 @@ impl<'a> Document<'a> {
     pub fn parse(file: &'a str, text: &'a str, env: Env<'a>) -> Result<Self, Problems> {
         let (root, errors) = DeTable::parse_recoverable(text);
         if errors.is_empty() {
-            let (places, remarks) = <_>::default();
+            let (problems, warnings) = <_>::default();
             let files = Files::Any;
-            return Ok(Self { file, text, root, env, files, places, remarks });
+            return Ok(Self { file, text, root, env, files, problems, warnings });
         }
-        let places = errors.iter().map(|error| Place {
+        let problems = errors.iter().map(|error| ProblemAtOffset {
             // The full toml error quotes the line.
             offset: error.span().map_or(0, |span| span.start),
             message: format!("is not TOML: {}", error.message()),
         });
-        Err(Problems::new(file, text, places.collect()))
+        Err(Problems::new(file, text, problems.collect()))
     }
 
     /// Reads only regular files where keys name files, so that a pipe cannot block.
@@ -119,35 +119,38 @@ impl<'a> Document<'a> {
         Section::new(self, String::new(), 0, Some(self.root.get_ref()))
     }
 
-    /// The remarks so far, by line: settings that are valid but may be a mistake.
+    /// The warnings so far, by line: settings that are valid but may be a mistake.
     #[must_use]
-    pub fn remarks(&self) -> Vec<Problem> {
-        let remarks = self.remarks.take();
-        Problems::new(self.file, self.text, remarks).list().to_vec()
+    pub fn warnings(&self) -> Vec<Problem> {
+        let warnings = self.warnings.take();
+        Problems::new(self.file, self.text, warnings).list().to_vec()
     }
 
     /// Returns what was read, unless there are problems.
     pub fn conclude<T>(self, read: Option<T>) -> Result<T, Problems> {
-        let mut places = self.places.into_inner();
+        let mut problems = self.problems.into_inner();
         match read {
-            Some(read) if places.is_empty() => Ok(read),
+            Some(read) if problems.is_empty() => Ok(read),
             _ => {
-                if places.is_empty() {
-                    places.push(Place { offset: 0, message: "could not be read".to_owned() });
+                if problems.is_empty() {
+                    problems.push(ProblemAtOffset {
+                        offset: 0,
+                        message: "could not be read".to_owned(),
+                    });
                 }
-                Err(Problems::new(self.file, self.text, places))
+                Err(Problems::new(self.file, self.text, problems))
             }
         }
     }
 
-    fn remark(&self, offset: usize, path: &str, message: &str) {
+    fn warn(&self, offset: usize, path: &str, message: &str) {
         let message = format!("{}: {message}", path.escape_debug());
-        self.remarks.borrow_mut().push(Place { offset, message });
+        self.warnings.borrow_mut().push(ProblemAtOffset { offset, message });
     }
 
     fn problem(&self, offset: usize, path: &str, message: &str) {
         let message = format!("{}: {message}", path.escape_debug());
-        self.places.borrow_mut().push(Place { offset, message });
+        self.problems.borrow_mut().push(ProblemAtOffset { offset, message });
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
 pub(super) fn callers_in_force(config: &Config, metrics: &Metrics) -> Arc<Callers> {
     log_callers(&config.callers, config.authorize);
     log_socket(config);
-    parts::log_remarks(&config.remarks);
+    parts::log_setting_warnings(&config.warnings);
     Arc::new(Callers::new(config.callers.clone(), config.authorize, metrics))
 }
 

@@ -192,8 +192,8 @@ impl Part for CallersPart {
     fn read(&self, file: &str, text: &str) -> (Followed, Result<Change, String>) {
         let env = |_: &str| None;
         let read = callers::reread(file, text, &env, &self.profiles, &self.issuers);
-        let change = read.map_err(|problems| problems.to_string()).map(|(entries, remarks)| {
-            log_remarks(&remarks);
+        let change = read.map_err(|problems| problems.to_string()).map(|(entries, warnings)| {
+            log_setting_warnings(&warnings);
             let callers = Arc::clone(&self.callers);
             immediate(move || callers.replace(entries))
         });
@@ -231,9 +231,9 @@ pub(super) fn log_warnings(warnings: impl IntoIterator<Item = String>) {
 }
 
 /// Logs settings that are valid but probably not intended.
-pub(super) fn log_remarks(remarks: &[Problem]) {
-    for Problem { line, message } in remarks {
-        let remark = message.as_str();
-        tracing::warn!(line, remark, "a setting has a warning");
+pub(super) fn log_setting_warnings(warnings: &[Problem]) {
+    for Problem { line, message } in warnings {
+        let warning = message.as_str();
+        tracing::warn!(line, warning, "a setting has a warning");
     }
 }

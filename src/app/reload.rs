@@ -54,11 +54,11 @@ pub(super) trait Part: Send + Sync {
 pub(super) struct Reload {
     path: PathBuf,
     /// The last valid TOML text of the file.
-    text: watch::Sender<Text>,
+    text: watch::Sender<ConfigText>,
     /// The values at the start: settings that belong to no part keep them.
     started: Arc<Values>,
     parts: Vec<Watched>,
-    file: Watch,
+    file: ReloadStatus,
     /// The number of the last request to check immediately.
     requests: watch::Receiver<u64>,
     /// The last request for which the file has been read.
@@ -67,7 +67,7 @@ pub(super) struct Reload {
 
 /// A text of the configuration file.
 #[derive(Clone)]
-struct Text {
+struct ConfigText {
     text: Arc<str>,
     values: Arc<Values>,
 }
@@ -76,10 +76,10 @@ struct Text {
 struct Watched {
     part: Arc<dyn Part>,
     file: String,
-    text: Text,
+    text: ConfigText,
     started: Arc<Values>,
     files: Followed,
-    watch: Watch,
+    status: ReloadStatus,
     /// The last request that has been finished.
     finished: watch::Sender<u64>,
 }
@@ -93,7 +93,7 @@ pub(super) struct Reports<'a> {
 }
 
 /// The state of a part or of the file, and where it is reported.
-struct Watch {
+struct ReloadStatus {
     state: State,
     metrics: ReloadMetrics,
     /// None without `[audit]`.
@@ -124,24 +124,24 @@ impl Reload {
         requests: watch::Receiver<u64>,
         reports: &Reports<'_>,
     ) -> Self {
-        let watch = |name: &str| {
+        let status = |name: &str| {
             let (metrics, audit) = (reports.metrics.reload(name), reports.audit.cloned());
-            Watch { state: State::Good, metrics, audit, tracer: reports.tracer.clone() }
+            ReloadStatus { state: State::Good, metrics, audit, tracer: reports.tracer.clone() }
         };
         let started = Arc::new(Values::of(&file.text).unwrap_or_default());
-        let text = Text { text: Arc::clone(&file.text), values: Arc::clone(&started) };
+        let text = ConfigText { text: Arc::clone(&file.text), values: Arc::clone(&started) };
         let parts = parts.into_iter().map(|(part, files)| {
-            let watch = watch(part.name());
+            let status = status(part.name());
             let (file, started) = (file.path.display().to_string(), Arc::clone(&started));
             let finished = watch::Sender::new(0);
-            Watched { part, file, text: text.clone(), started, files, watch, finished }
+            Watched { part, file, text: text.clone(), started, files, status, finished }
         });
         Self {
             path: file.path.clone(),
             parts: parts.collect(),
             text: watch::Sender::new(text),
             started,
-            file: watch("configuration"),
+            file: status("configuration"),
             requests,
             read: watch::Sender::new(0),
         }
@@ -191,14 +191,19 @@ impl Reload {
         if *text == *self.text.borrow().text {
             return self.file.good("configuration", false);
         }
-        let latest = Text { text: text.into(), values: Arc::new(values) };
+        let latest = ConfigText { text: text.into(), values: Arc::new(values) };
         let previous = self.text.send_replace(latest.clone());
         self.file.good("configuration", true);
         self.log_restart_settings(&previous, &latest, parts);
     }
 
     /// Logs the changed settings that need a restart.
-    fn log_restart_settings(&self, previous: &Text, latest: &Text, parts: &[Arc<dyn Part>]) {
+    fn log_restart_settings(
+        &self,
+        previous: &ConfigText,
+        latest: &ConfigText,
+        parts: &[Arc<dyn Part>],
+    ) {
         let of_no_part = |setting: &&str| !parts.iter().any(|part| part.has(setting));
         let mut settings: Vec<_> =
             self.started.changed(&latest.values).filter(of_no_part).collect();
@@ -215,15 +220,19 @@ impl Reload {
 
 /// Whether a part must not be read from this text: it depends on a changed setting that needs a
 /// restart.
-fn is_held_back(part: &dyn Part, started: &Values, latest: &Text) -> bool {
+fn is_held_back(part: &dyn Part, started: &Values, latest: &ConfigText) -> bool {
     started.changed(&latest.values).any(|it| !part.has(it) && part.depends_on(it))
 }
 
 impl Watched {
-    async fn run(mut self, mut texts: watch::Receiver<Text>, mut requests: watch::Receiver<u64>) {
+    async fn run(
+        mut self,
+        mut texts: watch::Receiver<ConfigText>,
+        mut requests: watch::Receiver<u64>,
+    ) {
         loop {
             tokio::select! {
-                () = sleep_until(self.watch.next_check()) => {}
+                () = sleep_until(self.status.next_check()) => {}
                 Ok(()) = texts.changed() => {}
                 Ok(()) = requests.changed() => {}
             }
@@ -235,7 +244,7 @@ impl Watched {
     }
 
     /// Reads the part if it changed, and applies it.
-    async fn check(&mut self, latest: &Text) {
+    async fn check(&mut self, latest: &ConfigText) {
         let mut changed = false;
         if !Arc::ptr_eq(&self.text.text, &latest.text)
             && !is_held_back(&*self.part, &self.started, latest)
@@ -245,17 +254,17 @@ impl Watched {
         }
         let (part, text) = (Arc::clone(&self.part), Arc::clone(&self.text.text));
         let (followed, file) = (self.files.clone(), self.file.clone());
-        let due = self.watch.again().is_some_and(|again| again <= Instant::now());
+        let due = self.status.again().is_some_and(|again| again <= Instant::now());
         let read = spawn_blocking(move || {
             let changed = changed || followed.has_changed();
             (changed || due).then(|| (changed, part.read(&file, &text)))
         });
         let Ok(Some((changed, (files, read)))) = read.await else { return };
         if changed {
-            self.watch.forget();
+            self.status.forget();
         }
         // Rare, so that a small share would miss it.
-        let mut span = self.watch.tracer.root(Rate::Always, "reload");
+        let mut span = self.status.tracer.root(Rate::Always, "reload");
         let context = span.as_ref().map(Span::context);
         let done = match read {
             Ok(change) => within(context.clone(), change).await,
@@ -271,18 +280,18 @@ impl Watched {
         match done {
             Ok(()) => {
                 self.files = files;
-                self.watch.good(self.part.name(), true);
+                self.status.good(self.part.name(), true);
             }
             Err(reason) => {
                 // The files of the last valid version are still followed.
                 self.files.extend(files);
-                self.watch.failed(self.part.name(), reason);
+                self.status.failed(self.part.name(), reason);
             }
         }
     }
 }
 
-impl Watch {
+impl ReloadStatus {
     fn next_check(&self) -> Instant {
         let poll = Instant::now() + POLL;
         self.again().map_or(poll, |again| again.min(poll))

@@ -51,7 +51,7 @@ pub struct Caller {
 
 /// The result of matching a peer against the current policy.
 #[derive(Clone, Debug)]
-pub enum Standing {
+pub enum CallerMatch {
     /// The policy is open: any client may do everything.
     Anybody,
     /// The entry, and the index of the name that matched.
@@ -121,19 +121,19 @@ impl Callers {
     }
 
     /// Matches a peer's names against the entries.
-    pub fn standing<'n>(&self, names: impl IntoIterator<Item = &'n CallerName>) -> Standing {
-        let State::Entries(in_force) = &self.policy else { return Standing::Anybody };
+    pub fn find<'n>(&self, names: impl IntoIterator<Item = &'n CallerName>) -> CallerMatch {
+        let State::Entries(in_force) = &self.policy else { return CallerMatch::Anybody };
         let mut names = names.into_iter().peekable();
         if names.peek().is_none() {
-            return Standing::Nobody(Denied::Unauthenticated(Cause::NoCredential));
+            return CallerMatch::Nobody(Denied::Unauthenticated(Cause::NoCredential));
         }
         let in_force = in_force.load();
         match in_force.entries.find(names) {
             Ok(found) => match in_force.callers.get(found.entry) {
-                Some(caller) => Standing::Caller(Arc::clone(caller), found.name),
-                None => Standing::Nobody(Denied::Unknown),
+                Some(caller) => CallerMatch::Caller(Arc::clone(caller), found.name),
+                None => CallerMatch::Nobody(Denied::Unknown),
             },
-            Err(denied) => Standing::Nobody(denied),
+            Err(denied) => CallerMatch::Nobody(denied),
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{
     method::{Method, Methods},
     refusal::Denied,
-    text::Texts,
+    string_pattern::StringPatterns,
 };
 use crate::name::ProfileName;
 
@@ -20,7 +20,7 @@ pub struct Row {
     /// The allowed resources.
     pub resources: Resources,
     /// The allowed identities.
-    pub identities: Texts,
+    pub identities: StringPatterns,
     /// The parameters that a call may set; `None`: all that the profile opens.
     pub params: Option<Vec<String>>,
     /// The maximum lifetime of tokens; `None`: the profile's.
@@ -51,9 +51,9 @@ impl Profiles {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resources {
     /// As configured.
-    pub written: Texts,
+    pub written: StringPatterns,
     /// In the canonical form of a profile's kind, if that differs.
-    pub known: Vec<(ProfileName, Texts)>,
+    pub known: Vec<(ProfileName, StringPatterns)>,
 }
 
 impl Resources {
@@ -151,7 +151,7 @@ impl<'a> Reach<'a> {
     /// # Errors
     ///
     /// No row does; returns the reason of the row that came closest.
-    pub fn judge<'n>(
+    pub fn authorize<'n>(
         &self,
         identities: RequestedIdentities<'_>,
         params: &(impl Iterator<Item = &'n str> + Clone),
@@ -163,21 +163,21 @@ impl<'a> Reach<'a> {
 
     /// Starts checking a list of identities.
     #[must_use]
-    pub fn sieve(&self) -> Sieve<'a> {
-        Sieve { rows: self.rows().collect(), refused: None }
+    pub fn check_list(&self) -> ListCheck<'a> {
+        ListCheck { rows: self.rows().collect(), refused: None }
     }
 }
 
 /// The rows that have allowed all identities of a list so far.
 #[derive(Debug)]
-pub struct Sieve<'a> {
+pub struct ListCheck<'a> {
     rows: Vec<(usize, &'a Row)>,
     refused: Option<usize>,
 }
 
-impl Sieve<'_> {
+impl ListCheck<'_> {
     /// Keeps only the rows that allow this identity too.
-    pub fn admit(&mut self, index: usize, identity: &str) {
+    pub fn add(&mut self, index: usize, identity: &str) {
         if self.rows.is_empty() {
             return;
         }
@@ -187,8 +187,8 @@ impl Sieve<'_> {
         }
     }
 
-    /// As [`Reach::judge`], for the remaining rows.
-    pub fn judge<'n>(
+    /// As [`Reach::authorize`], for the remaining rows.
+    pub fn finish<'n>(
         self,
         params: &(impl Iterator<Item = &'n str> + Clone),
         ttl: Option<Duration>,

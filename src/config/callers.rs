@@ -11,7 +11,7 @@ use crate::{
         policy::{Entries, Entry, EntryName, Limits, Policy},
         quota::{MAX_RATE, Rate},
         row::{Profiles, Resources, Row},
-        text::{Text, Texts},
+        string_pattern::{StringPattern, StringPatterns},
         usage::Quota,
     },
     mint::terms::min_ttl,
@@ -70,8 +70,8 @@ pub fn reread(
         }
         None => None,
     };
-    let remarks = document.remarks();
-    document.conclude(entries.map(|entries| (entries, remarks)))
+    let warnings = document.warnings();
+    document.conclude(entries.map(|entries| (entries, warnings)))
 }
 
 /// Reads `[callers]`; none if it is invalid, after reporting its problems.
@@ -131,7 +131,7 @@ fn read_entry(
         let message = format!(
             "names an issuer that is not loaded: {issuer}:… matches nothing until a restart"
         );
-        section.remark("match", message);
+        section.warn("match", message);
     }
     if matches.as_ref().is_some_and(Vec::is_empty) || !section.has("match") {
         section.problem("match", r#"needs at least one caller, as ["spiffe://…"]"#);
@@ -202,7 +202,7 @@ fn read_row(section: &mut Section<'_>, loaded: &Loaded<'_>) -> Option<Row> {
         section.problem("profiles", "is missing: names of profiles, or [\"*\"] for all");
         None
     };
-    let texts = |section: &mut Section<'_>, key| section.list(key, Text::parse);
+    let texts = |section: &mut Section<'_>, key| section.list(key, StringPattern::parse);
     let resources = optional(section, "resources", texts);
     let identities = optional(section, "identities", texts);
     let any_name = |name: &str| Ok::<_, Infallible>(name.to_owned());
@@ -220,7 +220,7 @@ fn read_row(section: &mut Section<'_>, loaded: &Loaded<'_>) -> Option<Row> {
         }
         if identities.is_some() && profile.is_anonymous() {
             let name = &profile.name;
-            section.remark(
+            section.warn(
                 "identities",
                 format!(
                     "are only compared with requests: tokens of profile {name} contain no \
@@ -236,20 +236,21 @@ fn read_row(section: &mut Section<'_>, loaded: &Loaded<'_>) -> Option<Row> {
             .then(|| (profile.name.clone(), texts.into_iter().collect()))
     });
     let known = known.collect();
-    let texts =
-        |list: Option<Vec<Text>>| list.map_or(Texts::Any, |list| list.into_iter().collect());
+    let texts = |list: Option<Vec<StringPattern>>| {
+        list.map_or(StringPatterns::Any, |list| list.into_iter().collect())
+    };
     let resources = Resources { written: texts(resources), known };
     Some(Row { methods, profiles, resources, identities: texts(identities), params, max_ttl })
 }
 
 /// A resource in the form of the profile's kind.
-fn in_known_form(text: &Text, profile: &Profile) -> Text {
+fn in_known_form(text: &StringPattern, profile: &Profile) -> StringPattern {
     match text {
-        Text::Exact(written) => match (profile.rules.parse_resource)(written) {
-            Ok(resource) => Text::Exact(resource.as_str().to_owned()),
+        StringPattern::Exact(written) => match (profile.rules.parse_resource)(written) {
+            Ok(resource) => StringPattern::Exact(resource.as_str().to_owned()),
             Err(_) => text.clone(),
         },
-        Text::Any | Text::Prefix(_) => text.clone(),
+        StringPattern::Any | StringPattern::Prefix(_) => text.clone(),
     }
 }
 
@@ -287,7 +288,7 @@ fn read_profiles(section: &mut Section<'_>, loaded: &Loaded<'_>) -> Option<Profi
     })?;
     for name in others {
         let message = format!("{name} is not loaded: the row allows nothing of it until a restart");
-        section.remark("profiles", message);
+        section.warn("profiles", message);
     }
     Some(if any { Profiles::Any } else { Profiles::Named(names.into_iter().flatten().collect()) })
 }

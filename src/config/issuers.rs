@@ -16,7 +16,7 @@ use crate::{
         name::{IssuerName, is_trust_domain},
     },
     issuers::{API_SERVER, Config, Endpoint, SERVICE_ACCOUNT, Source},
-    settings::{Document, Env, Followed, LONGEST, Problems, Section, read_secret},
+    settings::{Document, Env, Followed, MAX_DURATION, Problems, Section, read_secret},
     source::base_url::{BaseUrl, BaseUrlError},
 };
 
@@ -95,7 +95,7 @@ fn read_issuer(
     } else {
         Some(Algorithms::DEFAULT)
     };
-    let bounds = Duration::from_secs(60)..=LONGEST;
+    let bounds = Duration::from_secs(60)..=MAX_DURATION;
     let max_life = section.duration_within("max_life", MAX_LIFE, bounds);
     let (source, trust_domain) = if kind == "kubernetes" {
         (read_kubernetes(section), None)

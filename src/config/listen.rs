@@ -44,9 +44,9 @@ fn read_unix(mut section: Section<'_>) -> Option<Unix> {
 }
 
 /// Warns of settings that are valid but probably not intended.
-pub(super) fn remark(section: &Section<'_>, addresses: &Addresses, has_callers: bool) {
+pub(super) fn add_warnings(section: &Section<'_>, addresses: &Addresses, has_callers: bool) {
     if addresses.unix().is_some_and(|unix| unix.mode.is_open_to_all()) && !has_callers {
-        section.remark(
+        section.warn(
             "unix",
             "is open to every user of this machine, and without [callers] they may call every \
              method",
@@ -55,7 +55,7 @@ pub(super) fn remark(section: &Section<'_>, addresses: &Addresses, has_callers: 
     if addresses.tcp().is_none() {
         for key in ["tls", "plaintext"] {
             if section.mentions(key) {
-                section.remark(key, "has no effect: the server does not listen on TCP");
+                section.warn(key, "has no effect: the server does not listen on TCP");
             }
         }
     }

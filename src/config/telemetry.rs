@@ -45,7 +45,7 @@ pub(super) fn read_traces(section: &mut Section<'_>) -> Result<Option<otlp::Conf
     };
     let attributes = if is_on { attributes(section) } else { Some(Vec::new()) };
     if !is_on && ca.is_some() {
-        section.remark("otlp_endpoint", "is missing, so no traces are exported");
+        section.warn("otlp_endpoint", "is missing, so no traces are exported");
     }
     section.finish();
     match (is_on, endpoint, sample, attributes) {

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     name::{IdentityForm, Resource},
     reading::{Jwt, Reading, View},
-    settings::{LONGEST, Section},
+    settings::{MAX_DURATION, Section},
     token::{TokenFormat, hs256::Hs256},
 };
 
@@ -40,7 +40,7 @@ fn rules() -> Rules {
         // Daily has no default: tokens without an expiry are valid indefinitely.
         token_ttl: Duration::from_secs(60 * 60),
         min_token_ttl: Duration::ZERO,
-        max_token_ttl: LONGEST,
+        max_token_ttl: MAX_DURATION,
         supply: SupplyRules::Key,
         tokens: TokenRules {
             parameters: params::declared(),

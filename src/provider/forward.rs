@@ -40,7 +40,7 @@ use crate::{
     egress::{Egress, EgressError, ProxySetting},
     reading::{Jwt, Reading, View},
     sandbox::Endpoint,
-    settings::{LONGEST, Section},
+    settings::{MAX_DURATION, Section},
     source::{GrantSource, base_url::BaseUrl, http::HttpClient},
     token::{TokenFormat, verbatim::Verbatim},
 };
@@ -61,9 +61,9 @@ impl Kind for Forward {
         let (prescribed, config) = Config::read(section);
         let rules = Rules {
             // A token is the grant and has the same life.
-            token_ttl: LONGEST,
+            token_ttl: MAX_DURATION,
             min_token_ttl: Duration::ZERO,
-            max_token_ttl: LONGEST,
+            max_token_ttl: MAX_DURATION,
             supply: SupplyRules::Forwarded(prescribed.grants),
             tokens: TokenRules::default(),
             parse_resource: prescribed.parse_resource,

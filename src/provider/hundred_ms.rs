@@ -20,7 +20,7 @@ use super::{
 use crate::{
     name::Resource,
     reading::{Jwt, Reading, View},
-    settings::{LONGEST, Section},
+    settings::{MAX_DURATION, Section},
     token::{
         TokenFormat,
         hs256::Hs256,
@@ -48,7 +48,7 @@ fn rules() -> Rules {
         // The library's default.
         token_ttl: Duration::from_secs(24 * 60 * 60),
         min_token_ttl: Duration::ZERO,
-        max_token_ttl: LONGEST,
+        max_token_ttl: MAX_DURATION,
         supply: SupplyRules::Key,
         tokens: TokenRules {
             parameters: vec![Parameter::required("role", "role", ROLE)],

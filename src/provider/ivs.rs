@@ -38,7 +38,7 @@ pub(super) fn is_swapped(text: &str) -> bool {
 /// Warns of any other algorithm.
 pub(super) fn note_algorithm(token: &Jwt, reading: &mut Reading) {
     if token.algorithm().is_some_and(|algorithm| algorithm != "ES384") {
-        reading.note("alg", "is not ES384, which IVS requires");
+        reading.warn("alg", "is not ES384, which IVS requires");
     }
 }
 

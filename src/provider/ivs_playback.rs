@@ -22,7 +22,7 @@ use super::{
 use crate::{
     name::{IdentityForm, NameError, Resource},
     reading::{Jwt, Reading, View},
-    settings::{LONGEST, Section},
+    settings::{MAX_DURATION, Section},
     token::{TokenFormat, signed::Signed},
 };
 
@@ -56,7 +56,7 @@ fn rules(settings: Settings) -> Rules {
         // IVS checks a token when playback starts, and has no default.
         token_ttl: Duration::from_secs(5 * 60),
         min_token_ttl: Duration::ZERO,
-        max_token_ttl: if is_own { MAX_OWN_TTL } else { LONGEST },
+        max_token_ttl: if is_own { MAX_OWN_TTL } else { MAX_DURATION },
         supply: SupplyRules::Key,
         tokens: TokenRules {
             parameters: params::declared(settings.strict_origin),

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     name::Resource,
     reading::{Jwt, Reading, View},
-    settings::{LONGEST, Section},
+    settings::{MAX_DURATION, Section},
     token::{TokenFormat, claims::Value as Claim, hs256::Hs256, key::JwtKey, signed::Signed},
 };
 
@@ -60,7 +60,7 @@ fn rules(claims: Option<&Claims>) -> Rules {
     Rules {
         token_ttl: Duration::from_secs(60 * 60),
         min_token_ttl: Duration::ZERO,
-        max_token_ttl: LONGEST,
+        max_token_ttl: MAX_DURATION,
         supply: SupplyRules::Key,
         tokens: TokenRules {
             parameters: claims.map(|it| it.parameters.clone()).unwrap_or_default(),

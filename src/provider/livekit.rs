@@ -23,7 +23,7 @@ use super::{
 use crate::{
     name::Resource,
     reading::{Jwt, Reading, View},
-    settings::{LONGEST, Section},
+    settings::{MAX_DURATION, Section},
     token::{TokenFormat, hs256::Hs256},
 };
 
@@ -40,7 +40,7 @@ fn rules() -> Rules {
         token_ttl: Duration::from_secs(6 * 60 * 60),
         min_token_ttl: Duration::ZERO,
         // LiveKit has no limit.
-        max_token_ttl: LONGEST,
+        max_token_ttl: MAX_DURATION,
         supply: SupplyRules::Key,
         tokens: TokenRules {
             parameters: params::declared(),

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     name::{NameError, Resource},
     reading::{Jwt, Reading, View},
-    settings::{LONGEST, Section},
+    settings::{MAX_DURATION, Section},
     token::{TokenFormat, signed::Signed},
 };
 
@@ -38,7 +38,7 @@ fn rules() -> Rules {
         // days would also apply to a token that is passed on.
         token_ttl: Duration::from_secs(6 * 60 * 60),
         min_token_ttl: Duration::ZERO,
-        max_token_ttl: LONGEST,
+        max_token_ttl: MAX_DURATION,
         supply: SupplyRules::Key,
         tokens: TokenRules {
             parameters: params::declared(),

@@ -256,7 +256,7 @@ impl State {
     fn faulted(&mut self, fault: Fault, retry_after: Option<Duration>, now: Anchor) {
         let wait_until = retry_after.map(|wait| now.boot + wait.min(MAX_RETRY_AFTER));
         let class = fault.class;
-        if class.heals() && self.refused_itself() {
+        if class.recovers() && self.refused_itself() {
             // The probe failed for another reason, which does not lift the refusal.
             let probe = now.boot + PROBE_INTERVAL;
             return self.quiet(wait_until.map_or(probe, |until| until.max(probe)), now);

@@ -12,7 +12,7 @@ use super::{caller::Caller, methods::Rule, status, violation::Refusal};
 use crate::{
     audit::{Audit, CallInfo, Full},
     auth::{
-        callers::{Callers, Standing},
+        callers::{CallerMatch, Callers},
         method::Method,
         policy::{Mode, NO_ENTRY},
         refusal::{Denied, QUOTA_EXCEEDED, STREAMS_EXCEEDED, UNAUTHENTICATED},
@@ -31,7 +31,7 @@ use crate::{
 pub(super) struct Access {
     callers: Arc<Callers>,
     caller: Caller,
-    standing: Standing,
+    matched: CallerMatch,
     /// Whether the call was denied already and continues because denials are only observed.
     is_observed: bool,
     /// None for a method without rows.
@@ -58,15 +58,15 @@ impl Access {
         rule: Rule,
         audit: Option<&Audit>,
     ) -> Result<Self, Denied> {
-        let standing = callers.standing(caller.names());
+        let matched = callers.find(caller.names());
         let callers = Arc::clone(callers);
         let (method, audit) = (rule.method(), audit.cloned());
-        let mut access = Self { callers, caller, standing, is_observed: false, method, audit };
+        let mut access = Self { callers, caller, matched, is_observed: false, method, audit };
         if let Some(method) = method {
-            let named = match &access.standing {
-                Standing::Anybody => Ok(()),
-                Standing::Caller(caller, _) => caller.entry.reach_method(method),
-                Standing::Nobody(denied) => Err(denied.clone()),
+            let named = match &access.matched {
+                CallerMatch::Anybody => Ok(()),
+                CallerMatch::Caller(caller, _) => caller.entry.reach_method(method),
+                CallerMatch::Nobody(denied) => Err(denied.clone()),
             };
             let mode = match named {
                 Err(Denied::Unauthenticated(_)) => Mode::Enforce,
@@ -93,7 +93,7 @@ impl Access {
         };
         let caller = Caller::Peer(Arc::new(peer));
         let (method, audit) = (Some(Method::MintToken), None);
-        Self { callers, caller, standing: Standing::Anybody, is_observed: false, method, audit }
+        Self { callers, caller, matched: CallerMatch::Anybody, is_observed: false, method, audit }
     }
 
     /// The same, recorded in this log.
@@ -109,11 +109,13 @@ impl Access {
 
     /// The same caller with the current entries; none if they have not changed for it.
     pub(super) fn changed(&self, method: Method) -> Result<Option<Self>, Denied> {
-        let standing = self.callers.standing(self.caller.names());
-        let is_same = match (&self.standing, &standing) {
-            (Standing::Anybody, Standing::Anybody) => true,
-            (Standing::Caller(before, _), Standing::Caller(now, _)) => Arc::ptr_eq(before, now),
-            (Standing::Nobody(before), Standing::Nobody(now)) => before == now,
+        let matched = self.callers.find(self.caller.names());
+        let is_same = match (&self.matched, &matched) {
+            (CallerMatch::Anybody, CallerMatch::Anybody) => true,
+            (CallerMatch::Caller(before, _), CallerMatch::Caller(now, _)) => {
+                Arc::ptr_eq(before, now)
+            }
+            (CallerMatch::Nobody(before), CallerMatch::Nobody(now)) => before == now,
             _ => false,
         };
         if is_same {
@@ -130,17 +132,17 @@ impl Access {
 
     /// The name of the caller's entry.
     pub(super) fn entry_name(&self) -> &str {
-        match &self.standing {
-            Standing::Caller(caller, _) => caller.entry.name.as_str(),
-            Standing::Anybody | Standing::Nobody(_) => NO_ENTRY,
+        match &self.matched {
+            CallerMatch::Caller(caller, _) => caller.entry.name.as_str(),
+            CallerMatch::Anybody | CallerMatch::Nobody(_) => NO_ENTRY,
         }
     }
 
     /// The caller's metrics.
     pub(super) fn metrics(&self) -> &CallerMetrics {
-        match &self.standing {
-            Standing::Caller(caller, _) => &caller.metrics,
-            Standing::Anybody | Standing::Nobody(_) => self.callers.nobody(),
+        match &self.matched {
+            CallerMatch::Caller(caller, _) => &caller.metrics,
+            CallerMatch::Anybody | CallerMatch::Nobody(_) => self.callers.nobody(),
         }
     }
 
@@ -155,8 +157,8 @@ impl Access {
         profile: &'a str,
         resource: &'a str,
     ) -> Result<Option<Reach<'a>>, Denied> {
-        match &self.standing {
-            Standing::Caller(caller, _) if !self.is_observed => {
+        match &self.matched {
+            CallerMatch::Caller(caller, _) if !self.is_observed => {
                 let reach = caller.entry.reach(method, profile, resource);
                 self.decide_in(self.mode_of(method), reach)
             }
@@ -170,8 +172,8 @@ impl Access {
     ///
     /// No row names it.
     pub(super) fn reach_profile(&self, method: Method, profile: &str) -> Result<(), Denied> {
-        match &self.standing {
-            Standing::Caller(caller, _) if !self.is_observed => {
+        match &self.matched {
+            CallerMatch::Caller(caller, _) if !self.is_observed => {
                 self.decide(caller.entry.reach_profile(method, profile)).map(drop)
             }
             _ => Ok(()),
@@ -180,22 +182,22 @@ impl Access {
 
     /// Whether a list shows this grant.
     pub(super) fn shows(&self, method: Method, profile: &str, resource: &str) -> bool {
-        match &self.standing {
-            Standing::Caller(caller, _) if self.callers.mode() == Mode::Enforce => {
+        match &self.matched {
+            CallerMatch::Caller(caller, _) if self.callers.mode() == Mode::Enforce => {
                 caller.entry.reach(method, profile, resource).is_ok()
             }
-            Standing::Anybody | Standing::Caller(..) => true,
-            Standing::Nobody(denied) => self.is_only_observed(denied),
+            CallerMatch::Anybody | CallerMatch::Caller(..) => true,
+            CallerMatch::Nobody(denied) => self.is_only_observed(denied),
         }
     }
 
     /// Whether the caller may see the health of a profile, which is part of the state of its
     /// grants.
     pub(super) fn shows_health_of(&self, profile: &str) -> bool {
-        let named = match self.callers.standing(self.caller.names()) {
-            Standing::Anybody => Ok(()),
-            Standing::Caller(caller, _) => caller.entry.reach_profile(Method::GetGrant, profile),
-            Standing::Nobody(denied) => Err(denied),
+        let named = match self.callers.find(self.caller.names()) {
+            CallerMatch::Anybody => Ok(()),
+            CallerMatch::Caller(caller, _) => caller.entry.reach_profile(Method::GetGrant, profile),
+            CallerMatch::Nobody(denied) => Err(denied),
         };
         match named {
             Ok(()) => true,
@@ -261,9 +263,9 @@ impl Access {
 
     /// The caller as the audit log identifies it.
     pub(super) fn who(&self) -> CallInfo<'_> {
-        let (entry, name) = match &self.standing {
-            Standing::Caller(caller, name) => (Some(caller.entry.name.as_str()), *name),
-            Standing::Anybody | Standing::Nobody(_) => (None, 0),
+        let (entry, name) = match &self.matched {
+            CallerMatch::Caller(caller, name) => (Some(caller.entry.name.as_str()), *name),
+            CallerMatch::Anybody | CallerMatch::Nobody(_) => (None, 0),
         };
         CallInfo {
             caller: self.caller.names().nth(name).map(|name| name as &dyn fmt::Display),
@@ -291,9 +293,9 @@ impl Access {
     }
 
     fn is_time_to_log(&self) -> bool {
-        match &self.standing {
-            Standing::Caller(caller, _) => caller.is_time_to_log(),
-            Standing::Anybody | Standing::Nobody(_) => self.callers.is_time_to_log(),
+        match &self.matched {
+            CallerMatch::Caller(caller, _) => caller.is_time_to_log(),
+            CallerMatch::Anybody | CallerMatch::Nobody(_) => self.callers.is_time_to_log(),
         }
     }
 
@@ -321,7 +323,7 @@ impl Access {
     ///
     /// All permits are in use.
     pub(super) fn stream(&self) -> Result<Option<usage::Permit>, StreamLimitReached> {
-        let Standing::Caller(caller, _) = &self.standing else { return Ok(None) };
+        let CallerMatch::Caller(caller, _) = &self.matched else { return Ok(None) };
         caller.permit(Use::Stream).map(Some).ok_or_else(|| {
             self.count(STREAMS_EXCEEDED, Mode::Enforce);
             StreamLimitReached
@@ -329,9 +331,9 @@ impl Access {
     }
 
     fn permit(&self, usage: Use) -> Option<mint::quota::WaitPermit> {
-        match &self.standing {
-            Standing::Caller(caller, _) => Some(Box::new(caller.permit(usage)?)),
-            Standing::Anybody | Standing::Nobody(_) => Some(Box::new(())),
+        match &self.matched {
+            CallerMatch::Caller(caller, _) => Some(Box::new(caller.permit(usage)?)),
+            CallerMatch::Anybody | CallerMatch::Nobody(_) => Some(Box::new(())),
         }
     }
 }
@@ -360,7 +362,7 @@ impl<A: Borrow<Access> + fmt::Debug + Send + Sync> mint::quota::Quota for Caller
         let (min, max, units_each) = (*min, *max, *units_each);
         let access = self.access.borrow();
         let record = access.record(recipients)?;
-        let Standing::Caller(caller, _) = &access.standing else {
+        let CallerMatch::Caller(caller, _) = &access.matched else {
             return Ok(Taken { tokens: max, units: 0, record });
         };
         let mode = access.callers.mode();
@@ -381,7 +383,7 @@ impl<A: Borrow<Access> + fmt::Debug + Send + Sync> mint::quota::Quota for Caller
     }
 
     fn give_back(&self, units: u64) {
-        if let Standing::Caller(caller, _) = &self.access.borrow().standing {
+        if let CallerMatch::Caller(caller, _) = &self.access.borrow().matched {
             caller.give_back(self.quota, units);
         }
     }

@@ -10,7 +10,7 @@ use std::{
 use super::{limits::Limits, unread::Total};
 use crate::{
     auth::{
-        callers::{Callers, Standing},
+        callers::{CallerMatch, Callers},
         name::CallerName,
         peer::Peer,
         policy::{EntryName, Mode},
@@ -38,15 +38,15 @@ struct Usage {
     /// The maximum per entry or name, whatever its limit, so that slots remain for others.
     max_share: usize,
     all: usize,
-    entries: HashMap<EntryName, Share>,
-    names: HashMap<CallerName, Share>,
+    entries: HashMap<EntryName, HolderUsage>,
+    names: HashMap<CallerName, HolderUsage>,
     unknown: usize,
-    unknown_by_network: HashMap<Remote, Share>,
+    unknown_by_network: HashMap<Remote, HolderUsage>,
 }
 
 /// The connections of one entry, name or network of unknown callers.
 #[derive(Default)]
-struct Share {
+struct HolderUsage {
     connections: usize,
     unread: Total,
 }
@@ -80,7 +80,7 @@ enum Limit {
     /// The configured limit for each name.
     Name,
     /// Only the maximum share of an entry: one name stands for all clients of the listener.
-    Share,
+    MaxShare,
 }
 
 /// Why a slot is denied.
@@ -100,7 +100,7 @@ impl Denied {
         match self {
             Self::Full => "connections",
             Self::Caller => "connections_per_caller",
-            Self::Unknown => "connections_of_strangers",
+            Self::Unknown => "connections_of_unknown_callers",
         }
     }
 }
@@ -138,28 +138,30 @@ impl Slots {
     fn holder(&self, peer: &Peer) -> Holder {
         let shared =
             |name: &CallerName| matches!(name, CallerName::Loopback | CallerName::Plaintext);
-        let named = match self.callers.standing(peer.names()) {
-            Standing::Caller(caller, _) => {
+        let named = match self.callers.find(peer.names()) {
+            CallerMatch::Caller(caller, _) => {
                 let entry = &caller.entry;
                 // Peers choose the order of a certificate's names and can add names without an
                 // entry. Neither must give them more slots.
                 let name = first_sorted(peer.names().filter(|name| {
-                    matches!(self.callers.standing(once(*name)), Standing::Caller(..))
+                    matches!(self.callers.find(once(*name)), CallerMatch::Caller(..))
                 }));
                 let Some(name) = name else { return Holder::Unknown(peer.from.network()) };
                 let limit = match entry.limits.connections {
                     Some(max) => Limit::Entry(max),
-                    None if shared(&name) => Limit::Share,
+                    None if shared(&name) => Limit::MaxShare,
                     None => Limit::Name,
                 };
                 return Holder::Caller { entry: entry.name.clone(), name, limit };
             }
-            Standing::Anybody => peer.names().find(|name| !shared(name)),
+            CallerMatch::Anybody => peer.names().find(|name| !shared(name)),
             // Observe mode serves its calls.
-            Standing::Nobody(refusal::Denied::Unknown) if self.callers.mode() == Mode::Observe => {
+            CallerMatch::Nobody(refusal::Denied::Unknown)
+                if self.callers.mode() == Mode::Observe =>
+            {
                 peer.names().next()
             }
-            Standing::Nobody(_) => return Holder::Unknown(peer.from.network()),
+            CallerMatch::Nobody(_) => return Holder::Unknown(peer.from.network()),
         };
         named.and_then(|_| first_sorted(peer.names())).map_or(Holder::Anybody, Holder::Named)
     }
@@ -184,7 +186,7 @@ impl Usage {
                 let (max_in_entry, max_of_name) = match limit {
                     Limit::Entry(max) => (self.max_share.min(*max), usize::MAX),
                     Limit::Name => (self.max_share, self.max_per_name),
-                    Limit::Share => (self.max_share, usize::MAX),
+                    Limit::MaxShare => (self.max_share, usize::MAX),
                 };
                 let taken = self.entries.get(entry).map_or(0, |it| it.connections);
                 if taken >= max_in_entry {
@@ -234,17 +236,17 @@ impl Usage {
 }
 
 /// Counts one more connection. Returns the total of the share's unread bytes.
-fn one_more<K: Hash + Eq>(shares: &mut HashMap<K, Share>, key: K) -> Total {
-    let share = shares.entry(key).or_default();
+fn one_more<K: Hash + Eq>(usages: &mut HashMap<K, HolderUsage>, key: K) -> Total {
+    let share = usages.entry(key).or_default();
     share.connections += 1;
     share.unread.clone()
 }
 
-fn remove_one<K: Hash + Eq>(shares: &mut HashMap<K, Share>, key: &K) {
-    if let Some(share) = shares.get_mut(key) {
+fn remove_one<K: Hash + Eq>(usages: &mut HashMap<K, HolderUsage>, key: &K) {
+    if let Some(share) = usages.get_mut(key) {
         share.connections -= 1;
         if share.connections == 0 {
-            shares.remove(key);
+            usages.remove(key);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// A problem at a byte offset of the text.
-pub(super) struct Place {
+pub(super) struct ProblemAtOffset {
     pub(super) offset: usize,
     pub(super) message: String,
 }
@@ -25,8 +25,8 @@ pub struct Problems {
 }
 
 impl Problems {
-    pub(super) fn new(file: &str, text: &str, places: Vec<Place>) -> Self {
-        let list = places.into_iter().map(|Place { offset, message }| {
+    pub(super) fn new(file: &str, text: &str, problems: Vec<ProblemAtOffset>) -> Self {
+        let list = problems.into_iter().map(|ProblemAtOffset { offset, message }| {
             let before = text.as_bytes().iter().take(offset);
             let line = 1 + before.filter(|byte| **byte == b'\n').count();
             Problem { line: Some(line), message }

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::{Files, KeyFiles, Section, is_readable_by_others, open_regular, text};
 
-/// The remark about a secret in the environment.
+/// The warning about a secret in the environment.
 const IN_ENVIRONMENT: &str = "other processes of the same user can read the environment, and it \
                               changes only with a restart; prefer a file";
 
@@ -88,7 +88,7 @@ impl Section<'_> {
                     }
                 };
                 if is_readable_by_others(Path::new(path)) {
-                    self.remark(
+                    self.warn(
                         file,
                         format!(
                             "the file {named}is readable by every user of this machine: run chmod o-r on it"
@@ -109,7 +109,7 @@ impl Section<'_> {
                     self.problem(env, message);
                     return None;
                 };
-                self.remark(env, IN_ENVIRONMENT);
+                self.warn(env, IN_ENVIRONMENT);
                 let secret = parse(&text).map_err(|error| {
                     self.problem(env, format!("the secret in the variable {named}{error}"));
                 });

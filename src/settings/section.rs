@@ -10,7 +10,7 @@ use toml::{
 use super::{Document, KeyFiles};
 
 /// Longer than any configured duration, and short enough to add up without overflow.
-pub const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+pub const MAX_DURATION: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 const A_STRING: &str = "a string in quotes";
 
@@ -140,7 +140,7 @@ impl<'a> Section<'a> {
     pub fn duration(&mut self, key: &'static str) -> Option<Duration> {
         let text = self.string(key, A_DURATION)?;
         let result = match humantime::parse_duration(text) {
-            Ok(duration) if duration <= LONGEST => Ok(duration),
+            Ok(duration) if duration <= MAX_DURATION => Ok(duration),
             Ok(_) => Err("is longer than 366 days"),
             Err(_) => Err(r#"is not a duration like "50s", "1m 30s" or "250ms""#),
         };
@@ -272,9 +272,9 @@ impl<'a> Section<'a> {
         self.document.problem(self.offset_of(key), &self.path_of(key), message.as_ref());
     }
 
-    /// Remarks that a key is valid but may be a mistake.
-    pub fn remark(&self, key: &str, message: impl AsRef<str>) {
-        self.document.remark(self.offset_of(key), &self.path_of(key), message.as_ref());
+    /// Warns that a key is valid but may be a mistake.
+    pub fn warn(&self, key: &str, message: impl AsRef<str>) {
+        self.document.warn(self.offset_of(key), &self.path_of(key), message.as_ref());
     }
 
     /// Reports a problem with the section as a whole.

@@ -73,7 +73,7 @@ impl<S: Subscriber> Layer<S> for RecentProblems {
         if level > Level::WARN || target.split("::").next() != Some(TARGET) {
             return;
         }
-        let mut text = Text::default();
+        let mut text = EventText::default();
         event.record(&mut text);
         self.add(Problem {
             is_error: level == Level::ERROR,
@@ -87,12 +87,12 @@ impl<S: Subscriber> Layer<S> for RecentProblems {
 
 /// An event's message and other fields.
 #[derive(Default)]
-struct Text {
+struct EventText {
     message: String,
     fields: String,
 }
 
-impl Visit for Text {
+impl Visit for EventText {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.record_debug(field, &format_args!("{value}"));
     }

@@ -88,7 +88,7 @@ impl fmt::Debug for Hs256 {
 
 /// Signs one grant's tokens.
 pub struct Template {
-    text: Arc<Text>,
+    text: Arc<ClaimsLayout>,
     key: Hmac,
     /// The templates of this second's calls by times, the latest first.
     recent: ArcSwap<Vec<Arc<TimedTemplate>>>,
@@ -105,7 +105,7 @@ impl Template {
         if secret.is_empty() {
             return Err(PrepareError::KeyUnusable);
         }
-        let (text, key) = (Arc::new(Text::of(table, grant)?), Hmac::new(secret));
+        let (text, key) = (Arc::new(ClaimsLayout::of(table, grant)?), Hmac::new(secret));
         Ok(Self { text, key, recent: ArcSwap::default() })
     }
 
@@ -141,7 +141,7 @@ impl fmt::Debug for Template {
 }
 
 /// The claims in the order of a token, encoded where they do not depend on times or calls.
-struct Text {
+struct ClaimsLayout {
     /// The encoded header and the dot after it.
     header: String,
     /// Up to the last time that precedes the more variable claims.
@@ -156,7 +156,7 @@ struct Text {
     per_token_varies: bool,
 }
 
-impl Text {
+impl ClaimsLayout {
     fn of(table: &Table, grant: Option<&str>) -> Result<Self, PrepareError> {
         let mut parts = table.around(grant)?;
         let varies = |part: &Part| part.varies_by_call() || part.varies_by_token();
@@ -333,7 +333,7 @@ fn dashed(serial: Serial) -> [u8; DASHED_CHARS] {
 
 /// What tokens of one grant and one pair of times share.
 struct TimedTemplate {
-    text: Arc<Text>,
+    text: Arc<ClaimsLayout>,
     times: Times,
     /// The token before the body: header, dot, and the payload up to the times.
     opening: String,
@@ -354,7 +354,7 @@ enum TokenId {
 }
 
 impl TimedTemplate {
-    fn new(text: &Arc<Text>, key: &Hmac, times: Times) -> Self {
+    fn new(text: &Arc<ClaimsLayout>, key: &Hmac, times: Times) -> Self {
         let opening = text.opening(times);
         let prefix = [&opening[..], &text.body].concat();
         let (blocks, _) = prefix.as_bytes().as_chunks();

@@ -71,7 +71,7 @@ impl Kind for Forwarding {
     fn read_token(&self, token: &Jwt, _: View<'_>) -> Option<Reading> {
         token.text("account")?;
         let mut reading = Reading::of(token);
-        reading.tell_claim("account", "account");
+        reading.add_claim("account", "account");
         Some(reading)
     }
 }

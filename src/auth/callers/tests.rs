@@ -11,8 +11,8 @@ fn entries(name: &str, limits: Limits) -> Entries {
 }
 
 fn caller(callers: &Callers) -> Arc<Caller> {
-    match callers.standing([&CallerName::Loopback]) {
-        Standing::Caller(caller, _) => caller,
+    match callers.find([&CallerName::Loopback]) {
+        CallerMatch::Caller(caller, _) => caller,
         other => panic!("{other:?}"),
     }
 }
@@ -58,13 +58,13 @@ async fn calls_waiting_for_quota_count_as_waiting() {
 async fn callers_without_a_name_or_an_entry_are_refused() {
     let policy = Policy::Entries(entries("a", Limits::default()));
     let callers = Callers::new(policy, Mode::Enforce, &Metrics::default());
-    let denied = |names: &[&CallerName]| match callers.standing(names.iter().copied()) {
-        Standing::Nobody(denied) => denied,
+    let denied = |names: &[&CallerName]| match callers.find(names.iter().copied()) {
+        CallerMatch::Nobody(denied) => denied,
         other => panic!("{other:?}"),
     };
     assert_eq!(denied(&[]), Denied::Unauthenticated(Cause::NoCredential));
     assert_eq!(denied(&[&CallerName::Plaintext]), Denied::Unknown);
     let open = Callers::new(Policy::Open, Mode::Enforce, &Metrics::default());
     open.replace(entries("a", Limits::default()));
-    assert!(matches!(open.standing([]), Standing::Anybody), "only a restart closes it");
+    assert!(matches!(open.find([]), CallerMatch::Anybody), "only a restart closes it");
 }

@@ -9,7 +9,7 @@ use crate::{
     auth::{
         method::Methods,
         row::{Allowed, Profiles, RequestedIdentities, Resources},
-        text::{Text, Texts},
+        string_pattern::{StringPattern, StringPatterns},
     },
     name::ProfileName,
 };
@@ -142,8 +142,8 @@ fn call(rng: &mut Rng) -> Call {
 /// The row that the server evaluates.
 fn row(spec: &RowSpec) -> Row {
     let texts = |list: &Option<Vec<&str>>| match list {
-        None => Texts::Any,
-        Some(list) => list.iter().map(|text| Text::parse(text).unwrap()).collect(),
+        None => StringPatterns::Any,
+        Some(list) => list.iter().map(|text| StringPattern::parse(text).unwrap()).collect(),
     };
     let methods = spec.methods.as_ref();
     Row {
@@ -214,12 +214,16 @@ fn evaluated(entry: &Entry, call: &Call) -> Result<Allowed, Denied> {
     let reach = entry.reach(call.method, call.profile, call.resource)?;
     let (params, ttl) = (call.params.iter().copied(), call.ttl.map(Duration::from_secs));
     match &call.identities {
-        Requested::One(identity) => reach.judge(RequestedIdentities::One(identity), &params, ttl),
-        Requested::Series(prefix) => reach.judge(RequestedIdentities::Series(prefix), &params, ttl),
+        Requested::One(identity) => {
+            reach.authorize(RequestedIdentities::One(identity), &params, ttl)
+        }
+        Requested::Series(prefix) => {
+            reach.authorize(RequestedIdentities::Series(prefix), &params, ttl)
+        }
         Requested::List(list) => {
-            let mut sieve = reach.sieve();
-            list.iter().enumerate().for_each(|(index, identity)| sieve.admit(index, identity));
-            sieve.judge(&params, ttl)
+            let mut check = reach.check_list();
+            list.iter().enumerate().for_each(|(index, identity)| check.add(index, identity));
+            check.finish(&params, ttl)
         }
     }
 }
@@ -270,7 +274,7 @@ fn call_must_be_allowed_by_a_single_row() {
     let entry = Entry { rows: specs.iter().map(row).collect(), ..entry(0, &[]) };
     let mint = |profile, identity| {
         let reach = entry.reach(Method::MintToken, profile, "r")?;
-        reach.judge(RequestedIdentities::One(identity), &[].into_iter(), None)
+        reach.authorize(RequestedIdentities::One(identity), &[].into_iter(), None)
     };
     assert_eq!(mint("live", "b1"), Err(Denied::Identity { index: None }));
     assert_eq!(mint("room", "b1").map(|allowed| allowed.row), Ok(1));
@@ -296,8 +300,9 @@ fn empty_list_allows_nothing() {
     ] {
         let entry = Entry { rows: vec![row(&spec)], ..entry(0, &[]) };
         let reach = entry.reach(Method::MintToken, "live", "r");
-        let result = reach
-            .and_then(|it| it.judge(RequestedIdentities::One("a"), &["name"].into_iter(), None));
+        let result = reach.and_then(|it| {
+            it.authorize(RequestedIdentities::One("a"), &["name"].into_iter(), None)
+        });
         assert_eq!(result, Err(denied));
     }
 }

@@ -113,11 +113,11 @@ impl BenchCommand {
 }
 
 /// Keeps sums of durations and instants from overflowing.
-const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+const MAX_DURATION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 fn bounded_duration(text: &str) -> Result<Duration, String> {
     let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    if time > LONGEST { Err("must be at most 30 days".to_owned()) } else { Ok(time) }
+    if time > MAX_DURATION { Err("must be at most 30 days".to_owned()) } else { Ok(time) }
 }
 
 fn nonzero_duration(text: &str) -> Result<Duration, String> {

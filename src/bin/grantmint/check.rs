@@ -141,8 +141,8 @@ fn write_text(mut out: impl Write, checked: &Checked) -> io::Result<()> {
     }
     issuers::write_text(&mut out, &checked.config)?;
     callers::write_text(&mut out, &checked.config)?;
-    let mut remarks = checked.config.remarks.iter();
-    remarks.try_for_each(|Problem { line, message }| match line {
+    let mut warnings = checked.config.warnings.iter();
+    warnings.try_for_each(|Problem { line, message }| match line {
         Some(line) => writeln!(out, "# warning: line {line}: {message}"),
         None => writeln!(out, "# warning: {message}"),
     })
@@ -275,11 +275,11 @@ fn write_json(mut out: impl Write, checked: &Checked) -> io::Result<()> {
     if let Some(callers) = callers::json(&checked.config) {
         whole.insert("callers".to_owned(), callers);
     }
-    let remarks = checked.config.remarks.iter();
-    let remarks: Vec<_> =
-        remarks.map(|it| json!({"line": it.line, "message": it.message})).collect();
-    if !remarks.is_empty() {
-        whole.insert("warnings".to_owned(), json!(remarks));
+    let warnings = checked.config.warnings.iter();
+    let warnings: Vec<_> =
+        warnings.map(|it| json!({"line": it.line, "message": it.message})).collect();
+    if !warnings.is_empty() {
+        whole.insert("warnings".to_owned(), json!(warnings));
     }
     writeln!(out, "{:#}", Value::Object(whole))
 }

@@ -44,7 +44,7 @@ pub(crate) struct InspectCommand {
     /// Also show the secret part of the grant
     #[arg(long)]
     show_grant: bool,
-    /// Print one JSON object: header, claims, ends, signature, oddities
+    /// Print one JSON object: header, claims, ends, signature, warnings
     #[arg(long)]
     json: bool,
 }
@@ -113,7 +113,7 @@ impl InspectCommand {
                 "token_id": id,
                 "ends": ends(reading),
                 "signature": signature,
-                "oddities": odd(reading),
+                "warnings": warnings(reading),
             });
             output::data(&whole.to_string())?;
         } else {
@@ -129,9 +129,9 @@ fn ends(reading: &Reading) -> Vec<Value> {
     ends.map(|end| json!({"what": end.name, "time": utc(Some(&stamp(end.at)))})).collect()
 }
 
-fn odd(reading: &Reading) -> Vec<Value> {
-    let odd = reading.oddities.iter();
-    odd.map(|odd| json!({"about": odd.about, "message": odd.message})).collect()
+fn warnings(reading: &Reading) -> Vec<Value> {
+    let warnings = reading.warnings.iter();
+    warnings.map(|warning| json!({"about": warning.about, "message": warning.message})).collect()
 }
 
 fn as_json(token: &Jwt, reading: &Reading, signature: Signature) -> Value {
@@ -140,7 +140,7 @@ fn as_json(token: &Jwt, reading: &Reading, signature: Signature) -> Value {
         "claims": reading.claims,
         "ends": ends(reading),
         "signature": report::signature_name(signature),
-        "oddities": odd(reading),
+        "warnings": warnings(reading),
     })
 }
 

@@ -333,7 +333,7 @@ fn sandbox_configuration() -> Result<Config, Failure> {
     let text = provider::configuration(&demos);
     let config = Config::parse_in("the sandbox's profiles", &text, &secret, KINDS)?;
     // The demos' secrets are public, so warnings about them are dropped.
-    Ok(Config { remarks: Vec::new(), ..config })
+    Ok(Config { warnings: Vec::new(), ..config })
 }
 
 async fn start_sandbox(emulated: sandbox::Config, clock: &Clock) -> Result<Sandbox, Failure> {

@@ -108,14 +108,14 @@ allow = []
 }
 
 #[test]
-fn probably_unintended_settings_are_remarked() {
+fn probably_unintended_settings_get_a_warning() {
     let config = with(
         "[callers.a]\nmatch = [\"loopback\"]\n\
          allow = [{ profiles = [\"speech\"], identities = [\"viewer-*\"] }]\n",
     )
     .unwrap();
-    let [.., Problem { line: Some(15), message }] = config.remarks.as_slice() else {
-        panic!("{:?}", config.remarks)
+    let [.., Problem { line: Some(15), message }] = config.warnings.as_slice() else {
+        panic!("{:?}", config.warnings)
     };
     assert!(message.contains("tokens of profile speech contain no identity"), "{message}");
 }
@@ -125,15 +125,15 @@ fn reread_entries_keep_rows_of_unloaded_profiles() {
     let config = with("[callers.a]\nmatch = [\"loopback\"]\nallow = []\n").unwrap();
     let again = |text: &str| reread("f.toml", text, &|_| None, &config.profiles, &[]);
     // Problems elsewhere in the file do not matter.
-    let (entries, remarks) = again(
+    let (entries, warnings) = again(
         "nonsense = 1\n[callers.b]\nmatch = [\"plaintext\"]\n\
          allow = [{ profiles = [\"later\"] }, { profiles = [\"live\"] }]\n",
     )
     .unwrap();
     assert_eq!(entries.all()[0].name.as_str(), "b");
     assert_eq!(entries.all()[0].rows.len(), 2);
-    assert_eq!(remarks.len(), 1);
-    assert!(remarks[0].message.contains("later is not loaded"), "{remarks:?}");
+    assert_eq!(warnings.len(), 1);
+    assert!(warnings[0].message.contains("later is not loaded"), "{warnings:?}");
     assert!(again("[callers.b]\nmatch = []\nallow = []\n").is_err());
     let opened = again("").unwrap_err().to_string();
     assert!(opened.contains("opening the server to every client needs a restart"), "{opened}");

@@ -50,7 +50,7 @@ fn commented_keys_are_the_defaults() {
     };
     assert_eq!(point(&mut plain), point(&mut written));
     // The sample's share of traces has no effect without its endpoint, which has no default.
-    written.remarks.retain(|remark| !remark.message.starts_with("telemetry."));
+    written.warnings.retain(|warning| !warning.message.starts_with("telemetry."));
     assert_eq!(format!("{plain:?}"), format!("{written:?}"));
 }
 

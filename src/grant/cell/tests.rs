@@ -7,9 +7,9 @@ use crate::{
 };
 
 /// Prepares a grant as its own text; fails for `null`.
-struct Texts;
+struct PlainText;
 
-impl Prepare for Texts {
+impl Prepare for PlainText {
     type Ready = String;
     type Error = &'static str;
 
@@ -19,10 +19,10 @@ impl Prepare for Texts {
     }
 }
 
-fn publisher() -> (Publisher<Texts>, Reader<String>) {
+fn publisher() -> (Publisher<PlainText>, Reader<String>) {
     let profile = ProfileName::parse("live").unwrap();
     let name = GrantName { profile, resource: Resource::parse("a").unwrap() };
-    cell(name, Duration::from_secs(2), Texts, Arc::new(watch::Sender::new(())))
+    cell(name, Duration::from_secs(2), PlainText, Arc::new(watch::Sender::new(())))
 }
 
 fn grant(text: &str, anchor: Anchor, generation: i64) -> Grant {

@@ -28,10 +28,10 @@ pub(super) fn read(text: &str, now: i64) -> Option<Reading> {
     let text = text.trim();
     if let Some(app_id) = previous(text) {
         let mut reading = Reading::opaque();
-        reading.tell("what", "an Agora access token in the previous format 006");
-        reading.tell("key", app_id);
+        reading.add_line("what", "an Agora access token in the previous format 006");
+        reading.add_line("key", app_id);
         let old = "has a format that Agora's libraries no longer make; it is not read here";
-        reading.note("token", old);
+        reading.warn("token", old);
         return Some(reading);
     }
     Some(of(&Parsed::parse(text)?, now))
@@ -59,21 +59,21 @@ fn of(token: &Parsed, now: i64) -> Reading {
     reading.validity.issued = Some(issue);
     reading.validity.ends = Some(end);
     reading.ends.push(End { name: "token", words: "the token", at: end });
-    reading.tell("what", format!("an Agora access token, format {VERSION}"));
+    reading.add_line("what", format!("an Agora access token, format {VERSION}"));
     let mut users: Vec<_> = token.services.iter().map(|service| service.user.as_str()).collect();
     users.dedup();
     for user in &users {
         let user =
             if user.is_empty() { "any user".into() } else { user.escape_debug().to_string() };
-        reading.tell("identity", user);
+        reading.add_line("identity", user);
     }
     for service in &token.services {
-        reading.tell("for", place(service));
+        reading.add_line("for", place(service));
         let rights =
             service.privileges.iter().map(|(number, expire)| right(service, *number, *expire));
         let rights: Vec<_> = rights.collect();
         if !rights.is_empty() {
-            reading.tell("rights", rights.join(", "));
+            reading.add_line("rights", rights.join(", "));
         }
         let ending =
             service.privileges.iter().filter(|(_, expire)| (1..token.life).contains(*expire));
@@ -83,21 +83,21 @@ fn of(token: &Parsed, now: i64) -> Reading {
             at: issue + i64::from(*expire),
         }));
     }
-    reading.tell("key", token.app_id.escape_debug().to_string());
+    reading.add_line("key", token.app_id.escape_debug().to_string());
     // The token comes before what expires in the same second.
     reading.ends.sort_by_key(|end| end.at);
     note_times(token, now, &mut reading);
     if users.len() > 1 {
-        reading.note("user", "differs between services");
+        reading.warn("user", "differs between services");
     }
     for service in &token.services {
         note_service(service, token.life, &mut reading);
     }
     if let Some(number) = token.unknown {
         let other = format!("{number} is not known here; it and those behind it were not read");
-        reading.note("service", other);
+        reading.warn("service", other);
     } else if token.services.is_empty() {
-        reading.note("service", "is missing: the token grants nothing");
+        reading.warn("service", "is missing: the token grants nothing");
     }
     reading
 }
@@ -125,17 +125,17 @@ fn note_times(token: &Parsed, now: i64, reading: &mut Reading) {
     let most = MAX_TOKEN_TTL.as_secs();
     if token.life >= INSTANT {
         let why = "looks like a timestamp; Agora treats it as seconds from the issue";
-        reading.note("expire", why);
+        reading.warn("expire", why);
     } else if u64::from(token.life) > most {
         let (life, most) = (length(token.life.into()), length(most));
-        reading.note("expire", format!("is {life} after the issue; Agora allows at most {most}"));
+        reading.warn("expire", format!("is {life} after the issue; Agora allows at most {most}"));
     } else if token.life == 0 {
-        reading.note("expire", "equals the issue time: the token was never valid");
+        reading.warn("expire", "equals the issue time: the token was never valid");
     }
     let issue = i64::from(token.issue);
     if issue > now {
         let ahead = length_after(now, issue);
-        reading.note(
+        reading.warn(
             "issue",
             format!("is {ahead} in the future; a clock is wrong, here or at the issuer"),
         );
@@ -152,22 +152,22 @@ fn note_service(service: &Service, life: u32, reading: &mut Reading) {
             }
             Product::Rtm | Product::Chat => ("user", "is empty: valid for any user of the app"),
         };
-        reading.note(about, any);
+        reading.warn(about, any);
     }
     if service.channel.as_deref() == Some("") {
-        reading.note("channel", "is empty: valid for any channel of the app");
+        reading.warn("channel", "is empty: valid for any channel of the app");
     }
     if service.privileges.is_empty() {
-        reading.note("privileges", "are missing: the service grants nothing");
+        reading.warn("privileges", "are missing: the service grants nothing");
     }
     let instants = service.privileges.values().filter(|expire| **expire >= INSTANT).count();
     let late = service.privileges.values().filter(|expire| (life + 1..INSTANT).contains(*expire));
     if instants > 0 && life < INSTANT {
         let why = "look like timestamps; Agora treats them as seconds from the issue, so they \
                    expire with the token";
-        reading.note("privileges", why);
+        reading.warn("privileges", why);
     } else if life < INSTANT && late.count() > 0 {
-        reading.note("privileges", "outlive the token, but expire with it");
+        reading.warn("privileges", "outlive the token, but expire with it");
     }
 }
 
@@ -199,14 +199,14 @@ mod tests {
         }
     }
 
-    fn odd(life: u32, service: Service) -> Vec<(&'static str, String)> {
+    fn warnings(life: u32, service: Service) -> Vec<(&'static str, String)> {
         let reading = read(&token(life, &[service]), NOW).unwrap();
-        reading.oddities.into_iter().map(|odd| (odd.about, odd.message)).collect()
+        reading.warnings.into_iter().map(|warning| (warning.about, warning.message)).collect()
     }
 
     #[test]
     fn dangerous_or_refused_claims_are_reported() {
-        assert_eq!(odd(600, rtc(&[(1, 600), (2, 0)])), []);
+        assert_eq!(warnings(600, rtc(&[(1, 600), (2, 0)])), []);
         let any_user = Service { user: String::new(), ..rtc(&[(1, 0)]) };
         let anywhere = Service { channel: Some(String::new()), ..rtc(&[(1, 0)]) };
         let server = Service {
@@ -226,15 +226,15 @@ mod tests {
             (600, anywhere, "channel", "any channel"),
             (600, server, "user", "whole app"),
         ] {
-            let odd = odd(life, service);
+            let warnings = warnings(life, service);
             assert!(
-                matches!(&odd[..], [(its, message)] if *its == about && message.contains(expected)),
-                "{expected}: {odd:?}"
+                matches!(&warnings[..], [(its, message)] if *its == about && message.contains(expected)),
+                "{expected}: {warnings:?}"
             );
         }
-        let early = read(&token(600, &[rtc(&[(1, 0)])]), 1_699_999_940).unwrap().oddities;
+        let early = read(&token(600, &[rtc(&[(1, 0)])]), 1_699_999_940).unwrap().warnings;
         assert!(
-            matches!(&early[..], [odd] if odd.message.contains("60 s in the future")),
+            matches!(&early[..], [warning] if warning.message.contains("60 s in the future")),
             "{early:?}"
         );
     }
@@ -271,7 +271,7 @@ mod tests {
         }
         let former = "006022f71ff2bfd535fa74d8035bd7f2a82IAABCD+/=";
         let reading = read(former, NOW).unwrap();
-        assert!(reading.oddities[0].message.contains("no longer make"), "{reading:?}");
+        assert!(reading.warnings[0].message.contains("no longer make"), "{reading:?}");
     }
 
     #[test]

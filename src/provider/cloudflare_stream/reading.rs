@@ -21,21 +21,21 @@ pub(super) fn read(token: &Jwt, view: View<'_>) -> Option<Reading> {
     }
     let mut reading = Reading::of(token);
     reading.needs_no_iat = true;
-    reading.tell("identity", "none");
-    reading.tell("for", format!("the video {}", video.escape_debug()));
+    reading.add_line("identity", "none");
+    reading.add_line("for", format!("the video {}", video.escape_debug()));
     if token.claims.get("downloadable") == Some(&Value::Bool(true)) {
-        reading.tell("rights", "watch and download");
+        reading.add_line("rights", "watch and download");
     } else {
-        reading.tell("rights", "watch");
+        reading.add_line("rights", "watch");
     }
     for rule in token.claims.get("accessRules").and_then(Value::as_array).into_iter().flatten() {
-        reading.tell("rule", in_words(rule));
+        reading.add_line("rule", in_words(rule));
     }
     let key = token.header.get("kid").or_else(|| token.claims.get("kid"));
     if let Some(key) = key {
-        reading.tell("key", plain(key));
+        reading.add_line("key", plain(key));
     }
-    note(token, view.now.unix_seconds(), &mut reading);
+    add_warnings(token, view.now.unix_seconds(), &mut reading);
     Some(reading)
 }
 
@@ -49,44 +49,44 @@ fn in_words(rule: &Value) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-fn note(token: &Jwt, now: i64, reading: &mut Reading) {
+fn add_warnings(token: &Jwt, now: i64, reading: &mut Reading) {
     match (token.header.get("kid"), token.claims.get("kid")) {
         (None, _) => {
-            reading.note("kid", "is missing in the header; Cloudflare's sample has it in both");
+            reading.warn("kid", "is missing in the header; Cloudflare's sample has it in both");
         }
         (_, None) => {
-            reading.note("kid", "is missing in the claims; Cloudflare's sample has it in both");
+            reading.warn("kid", "is missing in the claims; Cloudflare's sample has it in both");
         }
         (header, claim) if header != claim => {
-            reading.note("kid", "differs between the header and the claims");
+            reading.warn("kid", "differs between the header and the claims");
         }
         _ => {}
     }
     if token.text("sub").is_none_or(|video| !is_uid(video)) {
-        reading.note("sub", "is not a video UID, which has 32 hexadecimal digits");
+        reading.warn("sub", "is not a video UID, which has 32 hexadecimal digits");
     }
     match token.claims.get("accessRules").map(Value::as_array) {
-        Some(None) => reading.note("accessRules", "is not a list"),
+        Some(None) => reading.warn("accessRules", "is not a list"),
         Some(Some(rules)) => note_rules(rules, reading),
         None => {}
     }
     if let Some(life) = reading.validity.life_over(MAX_TOKEN_TTL, now) {
         let (life, most) = (length(life), length(MAX_TOKEN_TTL.as_secs()));
-        reading.note("exp", format!("is {life} ahead; Cloudflare allows at most {most}"));
+        reading.warn("exp", format!("is {life} ahead; Cloudflare allows at most {most}"));
     }
 }
 
 fn note_rules(rules: &[Value], reading: &mut Reading) {
     if rules.len() > MAX_RULES {
         reading
-            .note("accessRules", format!("are more than the {MAX_RULES} that Cloudflare allows"));
+            .warn("accessRules", format!("are more than the {MAX_RULES} that Cloudflare allows"));
     }
     let is = |rule: &Value, name: &str, value: &str| rule.get(name) == Some(&Value::from(value));
     let allows = rules.iter().any(|rule| is(rule, "action", "allow"));
     let is_closed = rules.iter().any(|rule| is(rule, "type", "any") && is(rule, "action", "block"));
     if allows && !is_closed {
         let open = "block nobody else: a viewer that matches none of them is allowed";
-        reading.note("accessRules", open);
+        reading.warn("accessRules", open);
     }
 }
 
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn dangerous_or_refused_claims_are_reported() {
-        assert_eq!(read_token(&header(), &good()).unwrap().oddities, []);
+        assert_eq!(read_token(&header(), &good()).unwrap().warnings, []);
         let allow = json!({"type": "ip.geoip.country", "action": "allow", "country": ["US"]});
         let any = json!({"type": "any", "action": "block"});
         for (claim, value, expected) in [
@@ -127,20 +127,26 @@ mod tests {
         ] {
             let mut claims = good();
             claims[claim] = value;
-            let odd = read_token(&header(), &claims).unwrap().oddities;
+            let warnings = read_token(&header(), &claims).unwrap().warnings;
             assert!(
-                matches!(&odd[..], [odd] if odd.about == claim && odd.message.contains(expected)),
-                "{claims}: {odd:?}"
+                matches!(&warnings[..], [warning] if warning.about == claim && warning.message.contains(expected)),
+                "{claims}: {warnings:?}"
             );
         }
         let mut claims = good();
         claims["accessRules"] = json!([allow, any]);
-        assert_eq!(read_token(&header(), &claims).unwrap().oddities, []);
+        assert_eq!(read_token(&header(), &claims).unwrap().warnings, []);
         claims.as_object_mut().unwrap().remove("kid");
-        let odd = read_token(&header(), &claims).unwrap().oddities;
-        assert!(odd.len() == 1 && odd[0].message.contains("missing in the claims"), "{odd:?}");
-        let odd = read_token(&json!({"alg": "RS256"}), &good()).unwrap().oddities;
-        assert!(odd.len() == 1 && odd[0].message.contains("missing in the header"), "{odd:?}");
+        let warnings = read_token(&header(), &claims).unwrap().warnings;
+        assert!(
+            warnings.len() == 1 && warnings[0].message.contains("missing in the claims"),
+            "{warnings:?}"
+        );
+        let warnings = read_token(&json!({"alg": "RS256"}), &good()).unwrap().warnings;
+        assert!(
+            warnings.len() == 1 && warnings[0].message.contains("missing in the header"),
+            "{warnings:?}"
+        );
     }
 
     #[test]

@@ -15,17 +15,17 @@ pub(super) fn read(token: &Jwt) -> Option<Reading> {
     }
     let mut reading = Reading::of(token);
     let user = token.claims.get("ud").map_or_else(|| "none".to_owned(), plain);
-    reading.tell("identity", user);
+    reading.add_line("identity", user);
     match room(token) {
-        Some(room) => reading.tell("for", format!("the room {}", room.escape_debug())),
-        None => reading.tell("for", "any room of the domain"),
+        Some(room) => reading.add_line("for", format!("the room {}", room.escape_debug())),
+        None => reading.add_line("for", "any room of the domain"),
     }
     let owner = if token.claims.get("o") == Some(&Value::Bool(true)) { "owner" } else { "guest" };
-    reading.tell("rights", owner);
+    reading.add_line("rights", owner);
     for (label, claim) in [("permissions", "p"), ("name", "u"), ("domain", "d")] {
-        reading.tell_claim(label, claim);
+        reading.add_claim(label, claim);
     }
-    note(token, &mut reading);
+    add_warnings(token, &mut reading);
     Some(reading)
 }
 
@@ -33,34 +33,34 @@ fn room(token: &Jwt) -> Option<&str> {
     token.text("r").filter(|room| !room.is_empty())
 }
 
-fn note(token: &Jwt, reading: &mut Reading) {
+fn add_warnings(token: &Jwt, reading: &mut Reading) {
     let is_true = |claim: &str| token.claims.get(claim) == Some(&Value::Bool(true));
     if room(token).is_none() {
-        reading.note("r", "names no room: its bearer can join any room of the domain");
+        reading.warn("r", "names no room: its bearer can join any room of the domain");
     }
     if is_true("o") {
-        reading.note("o", "makes its bearer an owner, who can remove others, record and stream");
+        reading.warn("o", "makes its bearer an owner, who can remove others, record and stream");
     }
     if is_true("ejt") {
-        reading.note("ejt", "ends the bearer's call when the token expires");
+        reading.warn("ejt", "ends the bearer's call when the token expires");
     }
     if token.claims.get("exp").is_none_or(Value::is_null) {
-        reading.note("exp", "is missing: Daily accepts the token indefinitely");
+        reading.warn("exp", "is missing: Daily accepts the token indefinitely");
     }
     if !is_uuid(token.text("d").unwrap_or_default()) {
-        reading.note("d", "is not a domain ID, a UUID");
+        reading.warn("d", "is not a domain ID, a UUID");
     }
     if token.text("ud").is_some_and(|user| user.chars().count() > MAX_USER) {
-        reading.note("ud", format!("exceeds Daily's limit of {MAX_USER} characters"));
+        reading.warn("ud", format!("exceeds Daily's limit of {MAX_USER} characters"));
     }
     for claim in FLAGS {
         if token.claims.get(claim).is_some_and(|value| !value.is_boolean()) {
-            reading.note(claim, "is neither true nor false");
+            reading.warn(claim, "is neither true nor false");
         }
     }
     for claim in ["eje", "exp", "nbf", "iat"] {
         if token.claims.get(claim).is_some_and(Value::is_string) {
-            reading.note(claim, "is a string; Daily requires a number");
+            reading.warn(claim, "is a string; Daily requires a number");
         }
     }
 }
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn dangerous_or_refused_claims_are_reported() {
-        assert_eq!(read_claims(&good()).unwrap().oddities, []);
+        assert_eq!(read_claims(&good()).unwrap().warnings, []);
         for (claim, value, expected) in [
             ("r", json!(""), "any room"),
             ("r", json!(null), "any room"),
@@ -100,10 +100,10 @@ mod tests {
         ] {
             let mut claims = good();
             claims[claim] = value;
-            let odd = read_claims(&claims).unwrap().oddities;
+            let warnings = read_claims(&claims).unwrap().warnings;
             assert!(
-                matches!(&odd[..], [odd] if odd.about == claim && odd.message.contains(expected)),
-                "{claims}: {odd:?}"
+                matches!(&warnings[..], [warning] if warning.about == claim && warning.message.contains(expected)),
+                "{claims}: {warnings:?}"
             );
         }
     }

@@ -20,7 +20,7 @@ use crate::{
     egress::{ExtraRoots, ProxySetting},
     name::{NameError, Resource},
     provider::{GrantRules, LifeRules},
-    settings::{LONGEST, Section, shown, unknown_key},
+    settings::{MAX_DURATION, Section, shown, unknown_key},
     source::{base_url::BaseUrl, http::DEFAULT_TIMEOUT},
 };
 
@@ -149,7 +149,7 @@ impl Prescribed {
         }
         let requests_life =
             recipe.is_some_and(|recipe| recipe.places().contains(&Placeholder::GrantTtl));
-        let requested = LifeRules::Requested { default: DEFAULT_LIFE, max: LONGEST };
+        let requested = LifeRules::Requested { default: DEFAULT_LIFE, max: MAX_DURATION };
         let life = if requests_life { requested } else { LifeRules::Reported };
         let grants = GrantRules { life, refresh_at: DEFAULT_REFRESH_AT };
         let headers = recipe.map(|recipe| recipe.headers.as_slice()).unwrap_or_default();

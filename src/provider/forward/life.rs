@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use super::{errors::MALFORMED, pointer::Pointer};
-use crate::{clock::WallTime, grant::Fault, settings::LONGEST, source::Granted};
+use crate::{clock::WallTime, grant::Fault, settings::MAX_DURATION, source::Granted};
 
 /// How much earlier an expiry in whole seconds may be than the true expiry.
 const ROUNDING: Duration = Duration::from_secs(1);
@@ -129,7 +129,7 @@ impl LifeBasis {
         let now = self.date.map_or(self.anchor, |date| date.max(self.anchor));
         let left = end.since(now);
         // Probably milliseconds instead of seconds.
-        if left > LONGEST { Err(MALFORMED) } else { Ok(left) }
+        if left > MAX_DURATION { Err(MALFORMED) } else { Ok(left) }
     }
 }
 
@@ -140,7 +140,7 @@ fn seconds(raw: &str) -> Result<Duration, Fault> {
         return Err(MALFORMED);
     }
     // A value too long for a Duration exceeds the limit anyway.
-    Ok(Duration::try_from_secs_f64(seconds).map_or(LONGEST, |life| life.min(LONGEST)))
+    Ok(Duration::try_from_secs_f64(seconds).map_or(MAX_DURATION, |life| life.min(MAX_DURATION)))
 }
 
 /// An expiry in Unix seconds, from a number, a decimal string or RFC 3339.
@@ -190,7 +190,7 @@ fn rfc3339(text: &str) -> Option<f64> {
 /// The value is invalid; the message follows the key's name.
 pub(super) fn parse_duration(text: &str) -> Result<Duration, &'static str> {
     let life = humantime::parse_duration(text).map_err(|_| r#"is not a duration like "10m""#)?;
-    if life.is_zero() || life > LONGEST {
+    if life.is_zero() || life > MAX_DURATION {
         return Err("must be over zero, and at most a year");
     }
     Ok(life)
@@ -260,7 +260,7 @@ mod tests {
             (json!("86400"), 86_400),
             (json!("59.9"), 59),
             (json!(1e2), 100),
-            (json!(1e300), LONGEST.as_secs()),
+            (json!(1e300), MAX_DURATION.as_secs()),
         ] {
             assert_eq!(read(&rule, &value, None), Ok(stated(life)), "{value}");
         }

@@ -22,8 +22,8 @@ pub(super) fn read(text: &str, view: View<'_>) -> Option<Reading> {
     }
     if let Some((_, what)) = BEGINNINGS.iter().find(|(beginning, _)| is_one(text, beginning)) {
         let mut reading = Reading::opaque();
-        reading.tell("what", *what);
-        reading.note("credential", "is opaque: only its issuer knows its owner and expiry");
+        reading.add_line("what", *what);
+        reading.warn("credential", "is opaque: only its issuer knows its owner and expiry");
         return Some(reading);
     }
     let servers: Vec<Map<String, Value>> = match serde_json::from_str(text).ok()? {
@@ -53,27 +53,28 @@ fn object(value: Value) -> Option<Map<String, Value>> {
 /// Describes servers that a browser connects through.
 fn ice_servers(servers: &[Map<String, Value>], view: View<'_>) -> Reading {
     let mut reading = Reading::opaque();
-    reading.tell("what", "ICE servers for WebRTC");
+    reading.add_line("what", "ICE servers for WebRTC");
     for server in servers {
         let urls = match server.get("urls").or_else(|| server.get("url")) {
             Some(Value::Array(urls)) => urls.iter().map(plain).collect::<Vec<_>>().join(", "),
             Some(url) => plain(url),
             None => continue,
         };
-        reading.tell("for", urls);
+        reading.add_line("for", urls);
         if let Some(user) = server.get("username") {
-            reading.tell("user", plain(user));
+            reading.add_line("user", plain(user));
         }
         if let Some(credential) = server.get("credential") {
-            reading.tell("password", view.mask.map_or_else(|| plain(credential), str::to_owned));
+            reading
+                .add_line("password", view.mask.map_or_else(|| plain(credential), str::to_owned));
         }
     }
     if servers.iter().any(|server| !server.contains_key("urls")) {
-        reading.note("url", "is the old name; browsers read urls");
+        reading.warn("url", "is the old name; browsers read urls");
     }
     let has_password = |it: &Map<String, Value>| it.contains_key("credential");
     if !servers.iter().any(has_password) {
-        reading.note("credential", "is missing; TURN servers require it");
+        reading.warn("credential", "is missing; TURN servers require it");
     }
     reading
 }
@@ -88,19 +89,19 @@ mod tests {
     fn described(text: &str) -> Option<String> {
         let reading = read(text, VIEW)?;
         let lines = reading.lines.iter().map(|line| format!("{} {}", line.label, line.text));
-        let odd = reading.oddities.iter().map(|odd| format!("odd {}", odd.about));
-        Some(lines.chain(odd).collect::<Vec<_>>().join("; "))
+        let warnings = reading.warnings.iter().map(|warning| format!("warning {}", warning.about));
+        Some(lines.chain(warnings).collect::<Vec<_>>().join("; "))
     }
 
     #[test]
     fn credentials_are_recognised_by_their_form() {
-        let github = "what a GitHub App installation token; odd credential";
+        let github = "what a GitHub App installation token; warning credential";
         assert_eq!(described(" ghs_16C7e42F292c6912\n").as_deref(), Some(github));
         let servers = r#"[{"urls": ["stun:a", "turn:b"], "username": "u", "credential": "hush"}]"#;
         let ice = "what ICE servers for WebRTC; for stun:a, turn:b; user u; password (hidden)";
         assert_eq!(described(servers).as_deref(), Some(ice));
         let old = r#"{"url": "stun:a"}"#;
-        let ice = "what ICE servers for WebRTC; for stun:a; odd url; odd credential";
+        let ice = "what ICE servers for WebRTC; for stun:a; warning url; warning credential";
         assert_eq!(described(old).as_deref(), Some(ice));
         for other in ["", "ghs_", "ghs_a b", "[]", "{}", "[1]", r#"[{"a": 1}]"#, "hello", "7"] {
             assert_eq!(described(other), None, "{other}");

@@ -12,16 +12,16 @@ pub(super) fn read(token: &Jwt) -> Option<Reading> {
     }
     let mut reading = Reading::of(token);
     let user = token.claims.get("user_id").map_or_else(|| "none".to_owned(), plain);
-    reading.tell("identity", user);
+    reading.add_line("identity", user);
     match token.claims.get("room_id") {
-        Some(room) => reading.tell("for", format!("the room {}", plain(room))),
-        None if is_app(token) => reading.tell("for", "no room"),
-        None => reading.tell("for", "the server's API"),
+        Some(room) => reading.add_line("for", format!("the room {}", plain(room))),
+        None if is_app(token) => reading.add_line("for", "no room"),
+        None => reading.add_line("for", "the server's API"),
     }
     for (label, claim) in [("role", "role"), ("key", "access_key"), ("token id", "jti")] {
-        reading.tell_claim(label, claim);
+        reading.add_claim(label, claim);
     }
-    note(token, &mut reading);
+    add_warnings(token, &mut reading);
     Some(reading)
 }
 
@@ -29,25 +29,25 @@ fn is_app(token: &Jwt) -> bool {
     token.text("type") == Some(TYPE)
 }
 
-fn note(token: &Jwt, reading: &mut Reading) {
+fn add_warnings(token: &Jwt, reading: &mut Reading) {
     let payload = token.signed.split('.').nth(1).unwrap_or_default();
     if payload.contains(['-', '_']) {
-        reading.note(
+        reading.warn(
             "payload",
             "has - or _ in its base64url, which the web client cannot read: write non-ASCII \
              characters and > ? ~ as \\uXXXX",
         );
     }
     if !is_app(token) {
-        reading.note("type", "is not app: its bearer can use the server's API");
+        reading.warn("type", "is not app: its bearer can use the server's API");
         return;
     }
     if token.claims.get("version").is_none_or(|version| *version != VERSION) {
-        reading.note("version", "is not the number 2");
+        reading.warn("version", "is not the number 2");
     }
     for claim in ["room_id", "role", "jti"] {
         if token.text(claim).is_none_or(str::is_empty) {
-            reading.note(claim, "is missing, empty or not a string; 100ms refuses such a token");
+            reading.warn(claim, "is missing, empty or not a string; 100ms refuses such a token");
         }
     }
 }
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn dangerous_or_refused_claims_are_reported() {
-        assert_eq!(read_claims(&good()).unwrap().oddities, []);
+        assert_eq!(read_claims(&good()).unwrap().warnings, []);
         for (claim, value, about, expected) in [
             ("type", json!("management"), "type", "server's API"),
             ("version", json!("2"), "version", "not the number 2"),
@@ -83,10 +83,10 @@ mod tests {
         ] {
             let mut claims = good();
             claims[claim] = value;
-            let odd = read_claims(&claims).unwrap().oddities;
+            let warnings = read_claims(&claims).unwrap().warnings;
             assert!(
-                matches!(&odd[..], [odd] if odd.about == about && odd.message.contains(expected)),
-                "{claims}: {odd:?}"
+                matches!(&warnings[..], [warning] if warning.about == about && warning.message.contains(expected)),
+                "{claims}: {warnings:?}"
             );
         }
     }

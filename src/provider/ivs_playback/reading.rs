@@ -28,52 +28,52 @@ pub(super) fn read(token: &Jwt, view: View<'_>) -> Option<Reading> {
     let mut reading = Reading::of(token);
     reading.needs_no_iat = true;
     let viewer = token.claims.get(VIEWER).map_or_else(|| "none".to_owned(), plain);
-    reading.tell("identity", viewer);
-    reading.tell("for", format!("the channel {}", plain(channel)));
+    reading.add_line("identity", viewer);
+    reading.add_line("for", format!("the channel {}", plain(channel)));
     for (label, claim) in [
         ("origins", ORIGINS),
         ("resolution", RESOLUTION),
         ("session", VERSION),
         ("single use", SINGLE_USE),
     ] {
-        reading.tell_claim(label, claim);
+        reading.add_claim(label, claim);
     }
-    note(token, &mut reading);
+    add_warnings(token, &mut reading);
     note_life(token, view.now.unix_seconds(), &mut reading);
     Some(reading)
 }
 
-fn note(token: &Jwt, reading: &mut Reading) {
+fn add_warnings(token: &Jwt, reading: &mut Reading) {
     note_algorithm(token, reading);
     let channel = token.text(CHANNEL).and_then(Arn::parse);
     if channel.is_none_or(|arn| arn.resource_type != "channel") {
-        reading.note(CHANNEL, "is not a channel's ARN");
+        reading.warn(CHANNEL, "is not a channel's ARN");
     }
     if token.text(VIEWER).is_some_and(|viewer| viewer.chars().count() > MAX_VIEWER) {
-        reading.note(VIEWER, format!("exceeds IVS's limit of {MAX_VIEWER} characters"));
+        reading.warn(VIEWER, format!("exceeds IVS's limit of {MAX_VIEWER} characters"));
     }
     let is_strict = token.claims.get(STRICT) == Some(&Value::Bool(true));
     match token.claims.get(ORIGINS) {
         Some(origins) if !origins.as_str().is_some_and(are_origins) => {
-            reading.note(ORIGINS, "is not a string of origins separated by commas without spaces");
+            reading.warn(ORIGINS, "is not a string of origins separated by commas without spaces");
         }
         Some(Value::String(origins)) if is_strict && origins.split(',').count() > MAX_STRICT => {
-            reading.note(ORIGINS, format!("has more than {MAX_STRICT}, with strict enforcement"));
+            reading.warn(ORIGINS, format!("has more than {MAX_STRICT}, with strict enforcement"));
         }
-        None if is_strict => reading.note(STRICT, "has no effect: no origin is named"),
+        None if is_strict => reading.warn(STRICT, "has no effect: no origin is named"),
         _ => {}
     }
     if token.claims.get(STRICT).is_some_and(|strict| !strict.is_boolean()) {
-        reading.note(STRICT, "is neither true nor false");
+        reading.warn(STRICT, "is neither true nor false");
     }
     if token.claims.get(VERSION).is_some_and(|version| !version.is_i64()) {
-        reading.note(VERSION, "is not a whole number");
+        reading.warn(VERSION, "is not a whole number");
     }
     if token.claims.get(RESOLUTION).is_some_and(|resolution| !is_resolution(resolution)) {
-        reading.note(RESOLUTION, "is not SD, HD or FULL_HD");
+        reading.warn(RESOLUTION, "is not SD, HD or FULL_HD");
     }
     if token.claims.get(SINGLE_USE).is_some_and(|uuid| uuid.as_str().is_none_or(str::is_empty)) {
-        reading.note(SINGLE_USE, "is not a UUID");
+        reading.warn(SINGLE_USE, "is not a UUID");
     }
 }
 
@@ -85,7 +85,7 @@ fn note_life(token: &Jwt, now: i64, reading: &mut Reading) {
     };
     if let Some(life) = reading.validity.life_over(MAX_OWN_TTL, now) {
         let (life, most) = (length(life), length(MAX_OWN_TTL.as_secs()));
-        reading.note("exp", format!("is {life} ahead; with {own} IVS allows at most {most}"));
+        reading.warn("exp", format!("is {life} ahead; with {own} IVS allows at most {most}"));
     }
 }
 
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn unusual_claims_are_reported() {
-        assert_eq!(read_claims(&good()).unwrap().oddities, []);
+        assert_eq!(read_claims(&good()).unwrap().warnings, []);
         for (claim, value, expected) in [
             (CHANNEL, json!("a"), "not a channel's ARN"),
             (CHANNEL, json!("arn:aws:ivs:us-west-2:123456789012:stage/a"), "not a channel's ARN"),
@@ -123,23 +123,23 @@ mod tests {
         ] {
             let mut claims = good();
             claims[claim] = value;
-            let odd = read_claims(&claims).unwrap().oddities;
+            let warnings = read_claims(&claims).unwrap().warnings;
             assert!(
-                matches!(&odd[..], [odd] if odd.about == claim && odd.message.contains(expected)),
-                "{claims}: {odd:?}"
+                matches!(&warnings[..], [warning] if warning.about == claim && warning.message.contains(expected)),
+                "{claims}: {warnings:?}"
             );
         }
         let mut strict = good();
         strict[STRICT] = json!(true);
-        assert_eq!(read_claims(&strict).unwrap().oddities, []);
+        assert_eq!(read_claims(&strict).unwrap().warnings, []);
         strict[ORIGINS] = json!(["https://a.example"; 6].join(","));
-        assert!(read_claims(&strict).unwrap().oddities[0].message.contains("more than 5"));
+        assert!(read_claims(&strict).unwrap().warnings[0].message.contains("more than 5"));
         strict.as_object_mut().unwrap().remove(ORIGINS);
-        assert!(read_claims(&strict).unwrap().oddities[0].message.contains("has no effect"));
+        assert!(read_claims(&strict).unwrap().warnings[0].message.contains("has no effect"));
         let mut shared = good();
         shared.as_object_mut().unwrap().remove(VIEWER);
         shared["exp"] = json!(86_400);
-        assert_eq!(read_claims(&shared).unwrap().oddities, []);
+        assert_eq!(read_claims(&shared).unwrap().warnings, []);
     }
 
     #[test]

@@ -36,37 +36,39 @@ pub(super) fn read(token: &Jwt, view: View<'_>) -> Option<Reading> {
         MAX_CONNECTION_TTL
     };
     if let Some(key) = token.header.get("kid").map(plain) {
-        reading.tell("key", key);
+        reading.add_line("key", key);
     }
-    reading.tell("events", events.escape_debug().to_string());
-    reading.tell_claim("token id", "jti");
-    note(token, &mut reading);
+    reading.add_line("events", events.escape_debug().to_string());
+    reading.add_claim("token id", "jti");
+    add_warnings(token, &mut reading);
     if let Some(life) = reading.validity.life_over(max, view.now.unix_seconds()) {
         let (life, max) = (length(life), length(max.as_secs()));
-        reading.note("exp", format!("is {life} after its issue; IVS allows at most {max}"));
+        reading.warn("exp", format!("is {life} after its issue; IVS allows at most {max}"));
     }
     Some(reading)
 }
 
 fn participant(token: &Jwt, reading: &mut Reading) {
     let user = token.claims.get("user_id").map_or_else(|| "none".to_owned(), plain);
-    reading.tell("identity", user);
+    reading.add_line("identity", user);
     let stage = token.claims.get("resource").map(plain);
-    reading
-        .tell("for", stage.map_or_else(|| "no stage".to_owned(), |it| format!("the stage {it}")));
+    reading.add_line(
+        "for",
+        stage.map_or_else(|| "no stage".to_owned(), |it| format!("the stage {it}")),
+    );
     let capabilities = token.claims.get("capabilities");
     let may = |name: &&str| capabilities.and_then(|it| it.get(*name)) == Some(&Value::Bool(true));
     let may: Vec<_> = CAPABILITIES.into_iter().filter(may).collect();
-    reading.tell("rights", if may.is_empty() { "none".to_owned() } else { may.join(", ") });
-    reading.tell_claim("attributes", "attributes");
+    reading.add_line("rights", if may.is_empty() { "none".to_owned() } else { may.join(", ") });
+    reading.add_claim("attributes", "attributes");
     note_stage(token, reading);
 
     if capabilities.is_none_or(|it| !are_capabilities(it)) {
         let wanted = "is not an object of allow_publish and allow_subscribe, each true or false";
-        reading.note("capabilities", wanted);
+        reading.warn("capabilities", wanted);
     }
     if token.text("user_id").is_some_and(|user| user.chars().count() > MAX_USER) {
-        reading.note("user_id", format!("exceeds IVS's limit of {MAX_USER} characters"));
+        reading.warn("user_id", format!("exceeds IVS's limit of {MAX_USER} characters"));
     }
     if let Some(attributes) = token.claims.get("attributes") {
         let bytes = attributes.as_object().and_then(|texts| {
@@ -74,11 +76,11 @@ fn participant(token: &Jwt, reading: &mut Reading) {
         });
         if bytes.is_none_or(|bytes: usize| bytes > MAX_ATTRIBUTES) {
             let wanted = format!("are not strings by name, of at most {MAX_ATTRIBUTES} bytes");
-            reading.note("attributes", wanted);
+            reading.warn("attributes", wanted);
         }
     }
     if token.text("whip_url").is_none_or(str::is_empty) {
-        reading.note("whip_url", "is missing; GetStage returns it");
+        reading.warn("whip_url", "is missing; GetStage returns it");
     }
 }
 
@@ -86,38 +88,38 @@ fn note_stage(token: &Jwt, reading: &mut Reading) {
     let resource = token.text("resource").unwrap_or_default();
     let stage = Arn::parse(resource).filter(|arn| arn.resource_type == "stage");
     let Some(stage) = stage else {
-        reading.note("resource", "is not a stage's ARN");
+        reading.warn("resource", "is not a stage's ARN");
         return;
     };
     if token.text("topic") != resource.rsplit('/').next() {
-        reading.note("topic", "differs from the part after the slash of the stage's ARN");
+        reading.warn("topic", "differs from the part after the slash of the stage's ARN");
     }
     let key = token.header_text("kid").and_then(Arn::parse);
     if key.is_some_and(|key| (key.region, key.account) != (stage.region, stage.account)) {
-        reading.note("kid", "is a key of another region or account than the stage's");
+        reading.warn("kid", "is a key of another region or account than the stage's");
     }
 }
 
 fn connection(token: &Jwt, reading: &mut Reading) {
-    reading.tell("identity", "none");
+    reading.add_line("identity", "none");
     let place = ["account_id", "region"]
         .map(|claim| token.claims.get(claim).map_or_else(|| "none".to_owned(), plain));
     let [account, region] = place;
-    reading.tell("for", format!("a connection to stages of account {account} in {region}"));
+    reading.add_line("for", format!("a connection to stages of account {account} in {region}"));
     if token.text("region").is_none_or(str::is_empty) {
-        reading.note("region", "is missing, or not a string");
+        reading.warn("region", "is missing, or not a string");
     }
 }
 
-fn note(token: &Jwt, reading: &mut Reading) {
+fn add_warnings(token: &Jwt, reading: &mut Reading) {
     note_algorithm(token, reading);
     match token.header_text("kid") {
-        None => reading.note("kid", "is missing: the header names no public key"),
+        None => reading.warn("kid", "is missing: the header names no public key"),
         Some(key) if is_swapped(key) => {
-            reading.note("kid", "has region and account swapped");
+            reading.warn("kid", "has region and account swapped");
         }
         Some(key) if Arn::parse(key).is_none_or(|arn| arn.resource_type != "public-key") => {
-            reading.note("kid", "is not a public key's ARN");
+            reading.warn("kid", "is not a public key's ARN");
         }
         Some(_) => {}
     }
@@ -126,10 +128,10 @@ fn note(token: &Jwt, reading: &mut Reading) {
     if !token.text("jti").is_some_and(is_id) {
         let wanted = "is missing, or not 1 to 64 letters, digits, - and _: it is the participant \
                       ID on the stage";
-        reading.note("jti", wanted);
+        reading.warn("jti", wanted);
     }
     if token.text("version") != Some(VERSION) {
-        reading.note("version", "is not the string 1.0");
+        reading.warn("version", "is not the string 1.0");
     }
 }
 
@@ -164,17 +166,17 @@ mod tests {
     }
 
     fn assert_odd(reading: &Reading, about: &str, expected: &str) {
-        let odd = &reading.oddities;
+        let warnings = &reading.warnings;
         assert!(
-            matches!(&odd[..], [odd] if odd.about == about && odd.message.contains(expected)),
-            "{about} {expected}: {odd:?}"
+            matches!(&warnings[..], [warning] if warning.about == about && warning.message.contains(expected)),
+            "{about} {expected}: {warnings:?}"
         );
     }
 
     #[test]
     fn unusual_claims_are_reported() {
-        assert_eq!(read_claims(&good()).unwrap().oddities, []);
-        assert_eq!(read_claims(&connection()).unwrap().oddities, []);
+        assert_eq!(read_claims(&good()).unwrap().warnings, []);
+        assert_eq!(read_claims(&connection()).unwrap().warnings, []);
         for (claim, value, expected) in [
             ("resource", json!("oRmL"), "not a stage's ARN"),
             ("topic", json!("stage/oRmL"), "after the slash"),

@@ -14,16 +14,16 @@ pub(super) fn read(token: &Jwt) -> Option<Reading> {
     // Its verifiers in Go, Rust, Python and Node allow at least 10 s.
     reading.has_leeway = true;
     reading.needs_no_iat = true;
-    reading.tell_claim("identity", "sub");
-    reading.tell("for", room(video));
+    reading.add_claim("identity", "sub");
+    reading.add_line("for", room(video));
     let rights = rights(video);
     if !rights.is_empty() {
-        reading.tell("rights", rights.join(", "));
+        reading.add_line("rights", rights.join(", "));
     }
     for (label, claim) in [("name", "name"), ("key", "iss"), ("token id", "jti")] {
-        reading.tell_claim(label, claim);
+        reading.add_claim(label, claim);
     }
-    note(token, video, &mut reading);
+    add_warnings(token, video, &mut reading);
     Some(reading)
 }
 
@@ -51,34 +51,34 @@ fn rights(video: &Map<String, Value>) -> Vec<String> {
     flags.collect()
 }
 
-fn note(token: &Jwt, video: &Map<String, Value>, reading: &mut Reading) {
+fn add_warnings(token: &Jwt, video: &Map<String, Value>, reading: &mut Reading) {
     if is_true(video, "roomJoin") && !video.get("room").is_some_and(|room| room != "") {
-        reading.note("video", "names no room: its bearer can join any room of the server");
+        reading.warn("video", "names no room: its bearer can join any room of the server");
     }
     let server_rights = SERVER_RIGHTS.into_iter().map(|(_, right)| right);
     for right in server_rights.filter(|right| is_true(video, right)) {
-        reading.note("video", format!("{right} is a right over the whole server"));
+        reading.warn("video", format!("{right} is a right over the whole server"));
     }
     if is_true(video, "roomAdmin") {
-        reading.note("video", "roomAdmin: its bearer can remove and mute others in the room");
+        reading.warn("video", "roomAdmin: its bearer can remove and mute others in the room");
     }
     if video.get("canPublishSources").is_some_and(|sources| *sources == Value::Array(Vec::new())) {
-        reading.note("video", "canPublishSources is empty, which restricts nothing");
+        reading.warn("video", "canPublishSources is empty, which restricts nothing");
     }
     if is_true(video, "roomJoin") && token.text("sub").is_none_or(str::is_empty) {
-        reading.note("sub", "is missing; LiveKit refuses to join without an identity");
+        reading.warn("sub", "is missing; LiveKit refuses to join without an identity");
     }
     let flags = RIGHTS.into_iter().chain(SERVER_RIGHTS).map(|(_, right)| right);
     let text_flags = flags.filter(|right| video.get(*right).is_some_and(Value::is_string));
     for right in text_flags {
-        reading.note("video", format!("{right} is a string; typed verifiers refuse the token"));
+        reading.warn("video", format!("{right} is a string; typed verifiers refuse the token"));
     }
     if let Some(metadata) = token.claims.get("metadata").filter(|it| !it.is_string()) {
         let kind = if metadata.is_object() { "an object" } else { "not a string" };
-        reading.note("metadata", format!("is {kind}; typed verifiers refuse the token"));
+        reading.warn("metadata", format!("is {kind}; typed verifiers refuse the token"));
     }
     if let Some(sub) = token.claims.get("sub").filter(|sub| !sub.is_string()) {
-        reading.note("sub", format!("is not a string: {}", plain(sub)));
+        reading.warn("sub", format!("is not a string: {}", plain(sub)));
     }
 }
 
@@ -89,16 +89,20 @@ mod tests {
     use super::*;
     use crate::reading::unsigned;
 
-    fn odd(claims: &Value) -> Vec<String> {
+    fn warnings(claims: &Value) -> Vec<String> {
         let reading = read(&unsigned(&json!({"alg": "HS256"}), claims)).unwrap();
-        reading.oddities.into_iter().map(|odd| format!("{} {}", odd.about, odd.message)).collect()
+        reading
+            .warnings
+            .into_iter()
+            .map(|warning| format!("{} {}", warning.about, warning.message))
+            .collect()
     }
 
     #[test]
     fn dangerous_or_refused_claims_are_reported() {
         let viewer = json!({"sub": "alice", "nbf": 1, "exp": 2, "metadata": "{}",
             "video": {"roomJoin": true, "room": "lobby", "canPublish": false}});
-        assert_eq!(odd(&viewer), [""; 0]);
+        assert_eq!(warnings(&viewer), [""; 0]);
         for (claims, expected) in [
             (json!({"sub": "a", "video": {"roomJoin": true}}), "names no room"),
             (json!({"sub": "a", "video": {"roomJoin": true, "room": ""}}), "names no room"),
@@ -109,8 +113,11 @@ mod tests {
             (json!({"video": {"canPublish": "false"}}), "canPublish is a string"),
             (json!({"video": {}, "metadata": {"seat": 1}}), "metadata is an object"),
         ] {
-            let odd = odd(&claims);
-            assert!(matches!(&odd[..], [only] if only.contains(expected)), "{claims}: {odd:?}");
+            let warnings = warnings(&claims);
+            assert!(
+                matches!(&warnings[..], [only] if only.contains(expected)),
+                "{claims}: {warnings:?}"
+            );
         }
     }
 

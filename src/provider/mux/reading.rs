@@ -18,46 +18,46 @@ pub(super) fn read(token: &Jwt) -> Option<Reading> {
     }
     let mut reading = Reading::of(token);
     reading.needs_no_iat = true;
-    reading.tell("identity", "none: any bearer can use it");
+    reading.add_line("identity", "none: any bearer can use it");
     let of = match audience {
         "asset_id" => "the asset",
         "live_stream_id" => "the live stream",
         "video_id" => "the video",
         _ => "the playback ID",
     };
-    reading.tell("for", format!("{of} {}", plain(id)));
-    reading.tell("type", what);
+    reading.add_line("for", format!("{of} {}", plain(id)));
+    reading.add_line("type", what);
     let others = token.claims.iter().filter(|(name, _)| !SHOWN.contains(&name.as_str()));
     let others: Vec<_> =
         others.map(|(name, value)| format!("{} {}", name.escape_debug(), plain(value))).collect();
     if !others.is_empty() {
-        reading.tell("with", others.join(", "));
+        reading.add_line("with", others.join(", "));
     }
-    reading.tell("key", plain(key));
-    note(token, &mut reading);
+    reading.add_line("key", plain(key));
+    add_warnings(token, &mut reading);
     Some(reading)
 }
 
-fn note(token: &Jwt, reading: &mut Reading) {
+fn add_warnings(token: &Jwt, reading: &mut Reading) {
     if token.algorithm().is_some_and(|algorithm| algorithm != "RS256") {
-        reading.note("alg", "is not RS256, which Mux's signing keys require");
+        reading.warn("alg", "is not RS256, which Mux's signing keys require");
     }
     if !token.claims.contains_key("kid") {
-        reading.note(
+        reading.warn(
             "kid",
             "is only in the header, as Mux's earlier libraries wrote it; since version 8 it is a \
              claim",
         );
     }
     if token.text("sub").is_none_or(str::is_empty) {
-        reading.note("sub", "names no playback ID");
+        reading.warn("sub", "names no playback ID");
     }
     if token.claims.get("exp").is_some_and(Value::is_string) {
-        reading.note("exp", "is a string; it must be a number");
+        reading.warn("exp", "is a string; it must be a number");
     }
     let restriction = token.claims.get("playback_restriction_id");
     if restriction.is_some_and(|id| id.as_str().is_none_or(str::is_empty)) {
-        reading.note("playback_restriction_id", "is not a restriction ID");
+        reading.warn("playback_restriction_id", "is not a restriction ID");
     }
 }
 
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn unusual_claims_are_reported() {
-        assert_eq!(read_claims(&good()).unwrap().oddities, []);
+        assert_eq!(read_claims(&good()).unwrap().warnings, []);
         for (claim, value, expected) in [
             ("sub", json!(""), "no playback ID"),
             ("sub", json!(7), "no playback ID"),
@@ -91,18 +91,22 @@ mod tests {
         ] {
             let mut claims = good();
             claims[claim] = value;
-            let odd = read_claims(&claims).unwrap().oddities;
+            let warnings = read_claims(&claims).unwrap().warnings;
             assert!(
-                matches!(&odd[..], [odd] if odd.about == claim && odd.message.contains(expected)),
-                "{claims}: {odd:?}"
+                matches!(&warnings[..], [warning] if warning.about == claim && warning.message.contains(expected)),
+                "{claims}: {warnings:?}"
             );
         }
         let mut claims = good();
         claims.as_object_mut().unwrap().remove("kid");
-        let odd = read_parts(&json!({"alg": "RS256", "kid": "cfE3"}), &claims).unwrap().oddities;
-        assert!(matches!(&odd[..], [odd] if odd.message.contains("only in the header")), "{odd:?}");
-        let odd = read_parts(&json!({"alg": "HS256"}), &good()).unwrap().oddities;
-        assert!(matches!(&odd[..], [odd] if odd.about == "alg"), "{odd:?}");
+        let warnings =
+            read_parts(&json!({"alg": "RS256", "kid": "cfE3"}), &claims).unwrap().warnings;
+        assert!(
+            matches!(&warnings[..], [warning] if warning.message.contains("only in the header")),
+            "{warnings:?}"
+        );
+        let warnings = read_parts(&json!({"alg": "HS256"}), &good()).unwrap().warnings;
+        assert!(matches!(&warnings[..], [warning] if warning.about == "alg"), "{warnings:?}");
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Describes Twilio Access Tokens, including those from other issuers.
 
-mod oddities;
 mod products;
 #[cfg(test)]
 mod tests;
+mod warnings;
 
 use serde_json::{Map, Value};
 
@@ -24,7 +24,7 @@ pub(in crate::provider) fn read(token: &Jwt, view: View<'_>) -> Option<Reading> 
     reading.early_error = Some("20105");
     let players_grant = players_grant_end(&token.claims);
     reading.ends.extend(players_grant);
-    oddities::note(token, players_grant, view.now.unix_seconds(), &mut reading);
+    warnings::add(token, players_grant, view.now.unix_seconds(), &mut reading);
     if let Some(mask) = view.mask {
         hide_grant(&mut reading.claims, mask);
     }
@@ -40,19 +40,19 @@ pub(in crate::provider) fn has_player(token: &Jwt) -> bool {
 /// Adds the identity, the products, the account and the key.
 fn describe(token: &Jwt, reading: &mut Reading) {
     let identity = grant(&reading.claims, "identity").map_or_else(|| "none".to_owned(), plain);
-    reading.tell("identity", identity);
+    reading.add_line("identity", identity);
     for thing in products::things(grants(&reading.claims)) {
-        reading.tell("for", thing);
+        reading.add_line("for", thing);
     }
     if let Some(url) = playback_url(&reading.claims) {
         let url = url.escape_debug().to_string();
-        reading.tell("playback", url);
+        reading.add_line("playback", url);
     }
     for (label, claim) in [("account", "sub"), ("key", "iss"), ("token id", "jti")] {
-        reading.tell_claim(label, claim);
+        reading.add_claim(label, claim);
     }
     if let Some(region) = token.header.get("twr").filter(|region| !region.is_null()) {
-        reading.tell("region", plain(region));
+        reading.add_line("region", plain(region));
     }
 }
 

@@ -28,20 +28,20 @@ pub(super) fn read(token: &Jwt, view: View<'_>) -> Option<Reading> {
     }
     let mut reading = Reading::of(token);
     let data = token.claims.get("connection_data").map_or_else(|| "none".to_owned(), plain);
-    reading.tell("identity", data);
-    reading.tell("for", format!("the session {}", plain(session)));
+    reading.add_line("identity", data);
+    reading.add_line("for", format!("the session {}", plain(session)));
     for (label, claim) in
         [("role", "role"), ("key", "application_id"), ("key", "iss"), ("token id", "jti")]
     {
-        reading.tell_claim(label, claim);
+        reading.add_claim(label, claim);
     }
     if is_legacy(token) {
         let old = "is OpenTok's: signed with an API secret, for OpenTok's servers and not Vonage's";
-        reading.note("ist", old);
+        reading.warn("ist", old);
     } else {
         note_application(token, &mut reading);
     }
-    note(token, view.now.unix_seconds(), &mut reading);
+    add_warnings(token, view.now.unix_seconds(), &mut reading);
     Some(reading)
 }
 
@@ -52,53 +52,53 @@ fn is_legacy(token: &Jwt) -> bool {
 /// Adds the warnings specific to an application's tokens.
 fn note_application(token: &Jwt, reading: &mut Reading) {
     match token.text("application_id") {
-        None => reading.note("application_id", "is missing; Vonage refuses such a token"),
+        None => reading.warn("application_id", "is missing; Vonage refuses such a token"),
         Some(application) => {
             let owner = token.text("session_id").and_then(session::owner);
             if owner.is_some_and(|owner| owner != application) {
                 let other = "differs from the owner in the session ID";
-                reading.note("application_id", other);
+                reading.warn("application_id", other);
             }
         }
     }
     if token.algorithm() != Some("RS256") {
-        reading.note("alg", "is not RS256, which applications sign with");
+        reading.warn("alg", "is not RS256, which applications sign with");
     }
     for claim in ["sub", "acl"] {
         if !token.claims.contains_key(claim) {
             let missing = "is missing; the library for Node writes it, others do not";
-            reading.note(claim, missing);
+            reading.warn(claim, missing);
         }
     }
     if token.claims.get("jti").is_none_or(Value::is_null) {
-        reading.note("jti", "is missing; each of Vonage's libraries writes it");
+        reading.warn("jti", "is missing; each of Vonage's libraries writes it");
     }
 }
 
-fn note(token: &Jwt, now: i64, reading: &mut Reading) {
+fn add_warnings(token: &Jwt, now: i64, reading: &mut Reading) {
     match token.text("role") {
         Some("moderator") => {
             reading
-                .note("role", "makes its bearer a moderator, who can disconnect and mute others");
+                .warn("role", "makes its bearer a moderator, who can disconnect and mute others");
         }
-        Some(role) if !ROLES.contains(&role) => reading.note("role", "is not one of Vonage's"),
+        Some(role) if !ROLES.contains(&role) => reading.warn("role", "is not one of Vonage's"),
         _ => {}
     }
     let classes = token.claims.get("initial_layout_class_list");
     if classes.is_some_and(|classes| !is_class_list(classes)) {
         reading
-            .note("initial_layout_class_list", "is not a string; the library for Node writes one");
+            .warn("initial_layout_class_list", "is not a string; the library for Node writes one");
     }
     if token.text("session_id").is_none_or(|session| !session::is_id(session)) {
-        reading.note("session_id", "is not a session ID in the form of Vonage's API");
+        reading.warn("session_id", "is not a session ID in the form of Vonage's API");
     }
     if token.text("connection_data").is_some_and(|it| it.chars().count() > MAX_CONNECTION_DATA) {
         let long = format!("exceeds Vonage's limit of {MAX_CONNECTION_DATA} characters");
-        reading.note("connection_data", long);
+        reading.warn("connection_data", long);
     }
     if let Some(life) = reading.validity.life_over(MAX_TOKEN_TTL, now) {
         let (life, most) = (length(life), length(MAX_TOKEN_TTL.as_secs()));
-        reading.note("exp", format!("is {life} after its issue; Vonage allows at most {most}"));
+        reading.warn("exp", format!("is {life} after its issue; Vonage allows at most {most}"));
     }
 }
 
@@ -115,16 +115,16 @@ pub(super) fn read_legacy(text: &str) -> Option<Reading> {
         Some(found.1.escape_debug().to_string())
     };
     let mut reading = Reading::opaque();
-    reading.tell("what", "an OpenTok token in the old form");
-    reading.tell("identity", field("connection_data").unwrap_or_else(|| "none".to_owned()));
+    reading.add_line("what", "an OpenTok token in the old form");
+    reading.add_line("identity", field("connection_data").unwrap_or_else(|| "none".to_owned()));
     if let Some(session) = field("session_id") {
-        reading.tell("for", format!("the session {session}"));
+        reading.add_line("for", format!("the session {session}"));
     }
     if let Some(role) = field("role") {
-        reading.tell("role", role);
+        reading.add_line("role", role);
     }
-    reading.tell("key", project.escape_debug().to_string());
-    reading.note("token", "is OpenTok's: Vonage's servers require JWTs of an application");
+    reading.add_line("key", project.escape_debug().to_string());
+    reading.warn("token", "is OpenTok's: Vonage's servers require JWTs of an application");
     Some(reading)
 }
 
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn dangerous_or_refused_claims_are_reported() {
-        assert_eq!(read_claims(&good()).unwrap().oddities, []);
+        assert_eq!(read_claims(&good()).unwrap().warnings, []);
         for (claim, value, expected) in [
             ("role", json!("moderator"), "a moderator"),
             ("role", json!("admin"), "not one of Vonage's"),
@@ -170,23 +170,26 @@ mod tests {
         ] {
             let mut claims = good();
             claims[claim] = value;
-            let odd = read_claims(&claims).unwrap().oddities;
+            let warnings = read_claims(&claims).unwrap().warnings;
             assert!(
-                matches!(&odd[..], [odd] if odd.about == claim && odd.message.contains(expected)),
-                "{claims}: {odd:?}"
+                matches!(&warnings[..], [warning] if warning.about == claim && warning.message.contains(expected)),
+                "{claims}: {warnings:?}"
             );
         }
         for claim in ["application_id", "sub", "acl"] {
             let mut claims = good();
             claims.as_object_mut().unwrap().remove(claim);
-            let odd = read_claims(&claims).unwrap().oddities;
-            assert!(matches!(&odd[..], [odd] if odd.about == claim), "{odd:?}");
+            let warnings = read_claims(&claims).unwrap().warnings;
+            assert!(matches!(&warnings[..], [warning] if warning.about == claim), "{warnings:?}");
         }
         let old = json!({"iss": "45678901", "ist": "project", "scope": "session.connect",
             "session_id": "1_MX40NTY3ODkwMX5-MTcwMDAwMDAwMDAwMH50ZXN0c2Vzc2lvbn5-",
             "role": "publisher", "iat": 0, "exp": 60});
-        let odd = read_claims(&old).unwrap().oddities;
-        assert!(matches!(&odd[..], [odd] if odd.message.contains("OpenTok's")), "{odd:?}");
+        let warnings = read_claims(&old).unwrap().warnings;
+        assert!(
+            matches!(&warnings[..], [warning] if warning.message.contains("OpenTok's")),
+            "{warnings:?}"
+        );
     }
 
     #[test]

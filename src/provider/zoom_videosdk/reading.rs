@@ -31,24 +31,24 @@ pub(super) fn read(token: &Jwt, view: View<'_>) -> Option<Reading> {
     token.claims.get("app_key")?;
     let mut reading = Reading::of(token);
     let user = USERS.into_iter().find_map(|claim| token.claims.get(claim));
-    reading.tell("identity", user.map_or_else(|| "none".to_owned(), plain));
-    reading.tell("for", format!("the session {}", plain(session)));
+    reading.add_line("identity", user.map_or_else(|| "none".to_owned(), plain));
+    reading.add_line("for", format!("the session {}", plain(session)));
     let role = match token.claims.get(ROLE_TYPE).map(plain).as_deref() {
         Some("1") => "host or co-host",
         Some("0") => "participant",
         _ => "unknown",
     };
-    reading.tell("role", role);
-    reading.tell_claim("key", "app_key");
-    note(token, view.now.unix_seconds(), &mut reading);
+    reading.add_line("role", role);
+    reading.add_claim("key", "app_key");
+    add_warnings(token, view.now.unix_seconds(), &mut reading);
     Some(reading)
 }
 
-fn note(token: &Jwt, now: i64, reading: &mut Reading) {
+fn add_warnings(token: &Jwt, now: i64, reading: &mut Reading) {
     let is_long =
         |claim: &str, most| token.text(claim).is_some_and(|text: &str| text.chars().count() > most);
     if token.claims.get(ROLE_TYPE).map(plain).as_deref() == Some("1") {
-        reading.note(
+        reading.warn(
             ROLE_TYPE,
             "makes its bearer a host, who can mute and remove others and end the session",
         );
@@ -56,34 +56,34 @@ fn note(token: &Jwt, now: i64, reading: &mut Reading) {
     for claim in NUMBERS {
         match token.claims.get(claim) {
             Some(value) if !is_number(value) => {
-                reading.note(claim, "is not a whole number, as Zoom requires");
+                reading.warn(claim, "is not a whole number, as Zoom requires");
             }
             None if [ROLE_TYPE, "version"].contains(&claim) => {
-                reading.note(claim, "is missing; Zoom refuses such a token");
+                reading.warn(claim, "is missing; Zoom refuses such a token");
             }
             _ => {}
         }
     }
     if token.text("tpc").is_none_or(str::is_empty) {
-        reading.note("tpc", "names no session; Zoom refuses such a token");
+        reading.warn("tpc", "names no session; Zoom refuses such a token");
     } else if is_long("tpc", MAX_SESSION) {
-        reading.note("tpc", format!("exceeds Zoom's limit of {MAX_SESSION} characters"));
+        reading.warn("tpc", format!("exceeds Zoom's limit of {MAX_SESSION} characters"));
     }
     for claim in USERS.into_iter().filter(|claim| is_long(claim, MAX_USER)) {
-        reading.note(claim, format!("exceeds Zoom's limit of {MAX_USER} characters"));
+        reading.warn(claim, format!("exceeds Zoom's limit of {MAX_USER} characters"));
     }
     if token.claims.contains_key("session_key") {
-        reading.note("session_key", "is readable by every bearer of the token");
+        reading.warn("session_key", "is readable by every bearer of the token");
     }
     let life = reading.validity.life(now).and_then(|life| u64::try_from(life).ok());
     let within = MIN_TOKEN_TTL.as_secs()..=MAX_TOKEN_TTL.as_secs();
     if let Some(life) = life.filter(|life| !within.contains(life)) {
         let (least, most) = (length(*within.start()), length(*within.end()));
         let life = length(life);
-        reading.note("exp", format!("is {life} after its issue; Zoom allows {least} to {most}"));
+        reading.warn("exp", format!("is {life} after its issue; Zoom allows {least} to {most}"));
     }
     if token.claims.get("exp").is_some_and(Value::is_string) {
-        reading.note("exp", "is a string; Zoom requires a number");
+        reading.warn("exp", "is a string; Zoom requires a number");
     }
 }
 
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn dangerous_or_refused_claims_are_reported() {
-        assert_eq!(read_claims(&good()).unwrap().oddities, []);
+        assert_eq!(read_claims(&good()).unwrap().warnings, []);
         for (claim, value, expected) in [
             ("role_type", json!(1), "a host"),
             ("role_type", json!("0"), "not a whole number"),
@@ -124,17 +124,20 @@ mod tests {
         ] {
             let mut claims = good();
             claims[claim] = value;
-            let odd = read_claims(&claims).unwrap().oddities;
+            let warnings = read_claims(&claims).unwrap().warnings;
             assert!(
-                matches!(&odd[..], [odd] if odd.about == claim && odd.message.contains(expected)),
-                "{claims}: {odd:?}"
+                matches!(&warnings[..], [warning] if warning.about == claim && warning.message.contains(expected)),
+                "{claims}: {warnings:?}"
             );
         }
         for claim in ["role_type", "version"] {
             let mut claims = good();
             claims.as_object_mut().unwrap().remove(claim);
-            let odd = read_claims(&claims).unwrap().oddities;
-            assert!(matches!(&odd[..], [odd] if odd.message.contains("missing")), "{odd:?}");
+            let warnings = read_claims(&claims).unwrap().warnings;
+            assert!(
+                matches!(&warnings[..], [warning] if warning.message.contains("missing")),
+                "{warnings:?}"
+            );
         }
     }
 

@@ -20,9 +20,9 @@ const fn secs(seconds: u64) -> Duration {
 }
 
 /// Prepares a grant as its own text.
-struct Texts;
+struct PlainText;
 
-impl Prepare for Texts {
+impl Prepare for PlainText {
     type Ready = String;
     type Error = &'static str;
 
@@ -74,7 +74,7 @@ impl Fixture {
         let profile = ProfileName::parse("shared").unwrap();
         let name = GrantName { profile, resource: Resource::parse("default").unwrap() };
         let changes = Arc::new(watch::Sender::new(()));
-        let (publisher, reader) = cell(name, secs(2), Texts, changes);
+        let (publisher, reader) = cell(name, secs(2), PlainText, changes);
         let (life, point) = (GrantLife::Reported, Point::Share(0.5));
         let policy = Policy { life, margin: secs(2), attempt: secs(2), point };
         let state = State::new(policy, Rng::with_seed(1), clock.now());

@@ -60,7 +60,7 @@ impl Tokens {
         {
             let params = options.params.iter().map(|(name, _)| name.as_str());
             let decision =
-                reach.judge(RequestedIdentities::One(identity.as_str()), &params, options.ttl);
+                reach.authorize(RequestedIdentities::One(identity.as_str()), &params, options.ttl);
             max_ttl = access.decide(decision)?.and_then(|allowed| allowed.max_ttl);
         }
         let plan = planned(draft, max_ttl, before, after)?;

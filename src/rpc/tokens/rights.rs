@@ -44,18 +44,18 @@ impl Rights {
         let params = self.params.iter().map(String::as_str);
         let decision = match selection {
             Selection::Series { prefix, .. } => {
-                reach.judge(RequestedIdentities::Series(prefix), &params, self.ttl)
+                reach.authorize(RequestedIdentities::Series(prefix), &params, self.ttl)
             }
             Selection::List(identities) => {
-                let mut sieve = reach.sieve();
+                let mut check = reach.check_list();
                 let from = usize::try_from(from).unwrap_or_default();
                 for (index, identity) in identities.iter().enumerate().skip(from) {
                     if index % SLICE == SLICE - 1 {
                         yield_now().await;
                     }
-                    sieve.admit(index, identity.as_str());
+                    check.add(index, identity.as_str());
                 }
-                sieve.judge(&params, self.ttl)
+                check.finish(&params, self.ttl)
             }
         };
         Ok(access.decide(decision)?.and_then(|allowed| allowed.max_ttl))

@@ -280,7 +280,7 @@ fn header(text: &str) -> Option<HeaderValue> {
 }
 
 fn duration(text: &str) -> Option<Duration> {
-    humantime::parse_duration(text).ok().filter(|duration| *duration <= settings::LONGEST)
+    humantime::parse_duration(text).ok().filter(|duration| *duration <= settings::MAX_DURATION)
 }
 
 fn whole_seconds(text: &str) -> Option<Duration> {

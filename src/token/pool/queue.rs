@@ -8,7 +8,7 @@ use super::{Job, Lane};
 const WEIGHT: u32 = 16;
 
 /// An upper bound of the time a signature takes.
-const LONGEST: Duration = Duration::from_millis(100);
+const MAX_SIGNATURE_TIME: Duration = Duration::from_millis(100);
 
 /// A queued job, and how many of its tokens had their turn.
 pub(super) struct Entry {
@@ -152,10 +152,10 @@ impl Queues {
         Some((turn, self.waiting() > 0))
     }
 
-    /// Records how long a signature took. A much longer time than [`LONGEST`] has another cause and
+    /// Records how long a signature took. A much longer time than [`MAX_SIGNATURE_TIME`] has another cause and
     /// is capped.
     pub(super) fn ended(&mut self, took: Duration) {
-        let took = took.min(LONGEST);
+        let took = took.min(MAX_SIGNATURE_TIME);
         self.busy = self.busy.saturating_sub(1);
         self.mean =
             if self.mean.is_zero() { took } else { (self.mean * (WEIGHT - 1) + took) / WEIGHT };

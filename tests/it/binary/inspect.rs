@@ -89,8 +89,11 @@ async fn third_party_token_pitfalls_are_reported() {
     let what: Vec<_> = json["ends"].as_array().expect("a list").iter().collect();
     assert_eq!((&what[0]["what"], &what[1]["what"]), (&"player_grant".into(), &"token".into()));
     assert_eq!(json["signature"], "not_checked");
-    let odd = json["oddities"].as_array().expect("a list");
-    assert!(odd.iter().any(|odd| odd["about"] == "jti" && odd["message"].is_string()), "{json}");
+    let warnings = json["warnings"].as_array().expect("a list");
+    assert!(
+        warnings.iter().any(|warning| warning["about"] == "jti" && warning["message"].is_string()),
+        "{json}"
+    );
     assert!(!ran.stdout.contains("token="), "{json}");
 }
 

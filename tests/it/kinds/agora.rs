@@ -101,10 +101,14 @@ fn library_tokens_are_read_and_their_signature_is_verified() {
         assert_eq!(readers.map(|kind| kind.name()).collect::<Vec<_>>(), ["agora"], "{id}");
         assert_eq!(check_credential(&token, &right), Some(Signature::Valid), "{id}");
         assert_eq!(check_credential(&token, &wrong), Some(Signature::Invalid), "{id}");
-        let odd = read_credential(&token, view).unwrap().oddities;
+        let warnings = read_credential(&token, view).unwrap().warnings;
         let is_anybodys = setups[0].request.identity.is_none();
-        assert_eq!(odd.iter().any(|odd| odd.about == "uid"), is_anybodys, "{id}: {odd:?}");
-        assert_eq!(odd.len(), usize::from(is_anybodys), "{id}: {odd:?}");
+        assert_eq!(
+            warnings.iter().any(|warning| warning.about == "uid"),
+            is_anybodys,
+            "{id}: {warnings:?}"
+        );
+        assert_eq!(warnings.len(), usize::from(is_anybodys), "{id}: {warnings:?}");
     }
     assert_eq!(check_credential("ghs_16C7e42F292c6912", &right), None);
 }

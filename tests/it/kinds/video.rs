@@ -205,9 +205,12 @@ async fn agora_library_agrees_on_1_000_inputs() {
         let theirs = read["made"].as_str().unwrap();
         assert_eq!(agora::fields(theirs), fields);
         assert_eq!([readers(token), readers(theirs)], [["agora"], ["agora"]]);
-        let odd = read_credential(token, VIEW).unwrap().oddities;
+        let warnings = read_credential(token, VIEW).unwrap().warnings;
         let expected = ["issue", "privileges"];
-        assert!(odd.iter().all(|odd| expected.contains(&odd.about)), "{inputs:?}: {odd:?}");
+        assert!(
+            warnings.iter().all(|warning| expected.contains(&warning.about)),
+            "{inputs:?}: {warnings:?}"
+        );
     }
     let used: HashSet<_> = inputs.iter().map(|it| it.services.clone()).collect();
     assert_eq!(used.len(), 7);
@@ -324,7 +327,7 @@ async fn opentok_library_tokens_are_recognised() {
             Some(jwt) => grantmint::provider::read_token(&jwt, VIEW),
             None => read_credential(made, VIEW).unwrap(),
         };
-        assert!(reading.oddities.iter().any(|it| it.message.contains("OpenTok's")), "{reading:?}");
+        assert!(reading.warnings.iter().any(|it| it.message.contains("OpenTok's")), "{reading:?}");
         assert!(reading.lines.iter().any(|line| line.text == "45678901"), "{reading:?}");
     }
 }

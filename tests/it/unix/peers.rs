@@ -60,8 +60,8 @@ async fn without_callers_the_socket_is_open_and_logged() {
     assert_eq!(open["level"], "WARN");
     assert_eq!((&open["socket"], &open["mode"]), (&socket.url().into(), &"0666".into()));
     assert_eq!(line("listening")["socket"], socket.url());
-    let remark = line("a setting has a warning")["remark"].as_str().expect("a remark");
-    assert!(remark.contains("every user of this machine"), "{remark}");
+    let warning = line("a setting has a warning")["warning"].as_str().expect("a warning");
+    assert!(warning.contains("every user of this machine"), "{warning}");
 }
 
 #[tokio::test]

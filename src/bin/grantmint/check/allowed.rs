@@ -10,7 +10,7 @@ use grantmint::{
         policy::{Entry, Mode, Policy},
         refusal::Denied,
         row::{Allowed, RequestedIdentities, Row},
-        text::Texts,
+        string_pattern::StringPatterns,
     },
     config::{Config, Profile},
     name::{ProfileName, Resource},
@@ -68,7 +68,7 @@ impl CallArgs {
             Err(_) => None,
         };
         let decision = match entry {
-            Some(entry) => self.judge(entry, config)?,
+            Some(entry) => self.authorize(entry, config)?,
             None => Err(Denied::Unknown),
         };
         let name = entry.map(|entry| entry.name.as_str());
@@ -76,7 +76,7 @@ impl CallArgs {
         Ok(Some(match decision {
             Ok(Allowed { row, max_ttl }) => {
                 let is_anonymous = entry.and_then(|entry| self.is_anonymous(entry, row, config));
-                let remark = is_anonymous.map_or_else(String::new, |profile| {
+                let warning = is_anonymous.map_or_else(String::new, |profile| {
                     format!(
                         "the identity is only compared with the request: tokens of profile \
                          {profile} contain no identity, and any holder can use them\n"
@@ -87,7 +87,7 @@ impl CallArgs {
                     format!("; maximum token lifetime {}", shown(max_ttl))
                 });
                 Decision {
-                    text: format!("allowed{of_entry}, row {row}{life}\n{remark}"),
+                    text: format!("allowed{of_entry}, row {row}{life}\n{warning}"),
                     json: json!({
                         "allowed": true,
                         "entry": name,
@@ -121,7 +121,11 @@ impl CallArgs {
         }))
     }
 
-    fn judge(&self, entry: &Entry, config: &Config) -> Result<Result<Allowed, Denied>, Failure> {
+    fn authorize(
+        &self,
+        entry: &Entry,
+        config: &Config,
+    ) -> Result<Result<Allowed, Denied>, Failure> {
         if self.method == Method::ServerReflectionInfo {
             let row = entry.rows.iter().position(|row| row.methods.has(self.method));
             let allowed = row.map(|row| Allowed { row, max_ttl: None });
@@ -161,7 +165,7 @@ impl CallArgs {
             Some(prefix) => RequestedIdentities::Series(prefix),
             None => RequestedIdentities::One(identity),
         };
-        Ok(reach.judge(whose, &params, self.ttl))
+        Ok(reach.authorize(whose, &params, self.ttl))
     }
 
     const fn mints(&self) -> bool {
@@ -195,7 +199,7 @@ impl CallArgs {
         let default =
             || config.profiles.iter().find(|it| Some(&it.name) == config.default_profile.as_ref());
         let profile = named.or_else(default)?;
-        (row.identities != Texts::Any && profile.is_anonymous()).then_some(&profile.name)
+        (row.identities != StringPatterns::Any && profile.is_anonymous()).then_some(&profile.name)
     }
 }
 

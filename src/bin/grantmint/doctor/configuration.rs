@@ -44,7 +44,7 @@ pub(super) fn valid(path: &Path, config: &Config) -> Vec<Row> {
     };
     let file = path.display().to_string();
     let mut rows = vec![Subject::new(GROUP, &file).ok(format!("valid: {profiles}"))];
-    rows.extend(config.remarks.iter().map(|Problem { line, message }| {
+    rows.extend(config.warnings.iter().map(|Problem { line, message }| {
         Subject::new(group_of(message), place(&file, *line))
             .warning(message.clone(), fix::of_message(message))
     }));

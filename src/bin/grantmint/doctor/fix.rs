@@ -75,8 +75,8 @@ pub(super) fn of_fault(fault: &Fault) -> String {
 /// Whether a retry may succeed without a change here.
 pub(super) const fn may_pass(error: &FetchError) -> bool {
     match error {
-        FetchError::Failed { fault, .. } | FetchError::NothingNew(fault) => fault.class.heals(),
-        FetchError::Held { class, .. } => class.heals(),
+        FetchError::Failed { fault, .. } | FetchError::NothingNew(fault) => fault.class.recovers(),
+        FetchError::Held { class, .. } => class.recovers(),
     }
 }
 

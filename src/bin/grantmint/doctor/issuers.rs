@@ -45,7 +45,7 @@ fn shown(url: &http::Uri) -> String {
 
 fn may_pass(error: &FetchError) -> bool {
     match error {
-        FetchError::Failed(fault) => fault.class.heals(),
+        FetchError::Failed(fault) => fault.class.recovers(),
         FetchError::Status { status, .. } => *status >= 500 || matches!(*status, 408 | 429),
         _ => false,
     }

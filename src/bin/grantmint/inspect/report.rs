@@ -31,8 +31,8 @@ pub(super) fn lines(
     line("valid until", &valid_until(reading, now));
     let algorithm = token.header.get("alg").map_or_else(|| "no alg".to_owned(), plain);
     line("signature", &format!("{algorithm}, {}", signature_text(signature)));
-    for odd in &reading.oddities {
-        line("warning", &format!("{}: {}", odd.about, odd.message));
+    for warning in &reading.warnings {
+        line("warning", &format!("{}: {}", warning.about, warning.message));
     }
     lines
 }
@@ -52,7 +52,7 @@ pub(super) fn credential_lines(
     let times = times.filter_map(|(label, at)| Some((label, when(at?, now))));
     let until = ("valid until", valid_until(reading, now));
     let signature = signature.map(|it| ("signature", signature_text(it).to_owned()));
-    let warnings = reading.oddities.iter();
+    let warnings = reading.warnings.iter();
     let warnings = warnings.map(|it| ("warning", format!("{}: {}", it.about, it.message)));
     let lines = content.chain([id]).chain(times).chain([until]).chain(signature).chain(warnings);
     lines.map(|(label, value)| format!("{label:<12}{value}")).collect()
@@ -105,9 +105,9 @@ mod tests {
     fn report_has_a_line_for_each_part_of_a_token() {
         let token = Jwt::decode(&sample()).unwrap();
         let mut reading = Reading::of(&token);
-        reading.tell("identity", "alice");
+        reading.add_line("identity", "alice");
         reading.ends.insert(0, End { name: "grant", words: "the grant", at: 1_700_000_060 });
-        reading.note("jti", "is missing");
+        reading.warn("jti", "is missing");
         let now = WallTime::from_unix_seconds(1_700_000_010);
         assert_eq!(
             lines(&token, &reading, Signature::NotChecked, now),

@@ -154,12 +154,12 @@ async fn holds(vector: &Vector) {
             assert_eq!(retry_after, None, "{id}");
         }
         (outcome, Err(FetchError::Failed { fault, retry_after })) => {
-            let heals = match outcome {
+            let recovers = match outcome {
                 "transient" => true,
                 "rejected" => false,
                 other => panic!("{id}: {other}, not {fault}"),
             };
-            assert_eq!(fault.class.heals(), heals, "{id}: {fault}");
+            assert_eq!(fault.class.recovers(), recovers, "{id}: {fault}");
             assert_eq!(retry_after.map(|it| it.as_secs()), *retry_after_seconds, "{id}");
         }
         (outcome, result) => panic!("{id}: {outcome}, and it is {result:?}"),

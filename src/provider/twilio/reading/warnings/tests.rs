@@ -11,10 +11,10 @@ use crate::reading::unsigned;
 const NOW: i64 = 1_700_000_010;
 
 /// All warnings except that for the signature, which these tokens lack.
-fn odd(token: &Jwt) -> Vec<(&'static str, String)> {
+fn warnings(token: &Jwt) -> Vec<(&'static str, String)> {
     let reading = read_at(token, NOW).unwrap();
-    let found = reading.oddities.into_iter().filter(|odd| odd.about != "signature");
-    found.map(|odd| (odd.about, odd.message)).collect()
+    let found = reading.warnings.into_iter().filter(|warning| warning.about != "signature");
+    found.map(|warning| (warning.about, warning.message)).collect()
 }
 
 fn good() -> (Value, Value) {
@@ -38,7 +38,7 @@ fn good() -> (Value, Value) {
 }
 
 /// The warnings after one member of a valid token is replaced or, with `None`, removed.
-fn odd_with(pointer: &str, value: Option<Value>) -> Vec<(&'static str, String)> {
+fn warnings_with(pointer: &str, value: Option<Value>) -> Vec<(&'static str, String)> {
     let (header, claims) = good();
     let mut parts = json!({"header": header, "claims": claims});
     let (parent, name) = pointer.rsplit_once('/').unwrap();
@@ -47,13 +47,13 @@ fn odd_with(pointer: &str, value: Option<Value>) -> Vec<(&'static str, String)> 
         Some(value) => parent.insert(name.to_owned(), value),
         None => parent.remove(name),
     };
-    odd(&unsigned(&parts["header"], &parts["claims"]))
+    warnings(&unsigned(&parts["header"], &parts["claims"]))
 }
 
 #[test]
 fn good_token_has_no_warnings() {
     let (header, claims) = good();
-    assert_eq!(odd(&unsigned(&header, &claims)), []);
+    assert_eq!(warnings(&unsigned(&header, &claims)), []);
 }
 
 #[test]
@@ -104,13 +104,13 @@ fn each_mistake_is_reported() {
         ("/claims/exp", Some(json!(1_700_000_000)), "exp", "never valid"),
         ("/claims/exp", Some(json!(1_700_086_401)), "exp", "over 24 h"),
     ] {
-        let odd = odd_with(pointer, value);
-        let [(one, message)] = &odd[..] else { panic!("{pointer}: {odd:?}") };
-        assert!(*one == about && message.contains(expected), "{pointer}: {odd:?}");
+        let warnings = warnings_with(pointer, value);
+        let [(one, message)] = &warnings[..] else { panic!("{pointer}: {warnings:?}") };
+        assert!(*one == about && message.contains(expected), "{pointer}: {warnings:?}");
     }
     // A minute before the issue, and exactly one day, are valid.
-    assert_eq!(odd_with("/claims/nbf", Some(json!(1_699_999_940))), []);
-    assert_eq!(odd_with("/claims/exp", Some(json!(1_700_086_400))), []);
+    assert_eq!(warnings_with("/claims/nbf", Some(json!(1_699_999_940))), []);
+    assert_eq!(warnings_with("/claims/exp", Some(json!(1_700_086_400))), []);
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn other_products_have_their_own_rules() {
     let with = |product: &str, identity: String| {
         let (header, mut claims) = good();
         claims["grants"] = json!({product: {"room": "a"}, "identity": identity});
-        odd(&unsigned(&header, &claims))
+        warnings(&unsigned(&header, &claims))
     };
     assert_eq!(with("voice", "alice_1".to_owned()), []);
     assert_eq!(with("voice", "alice@example.com".to_owned()).len(), 1);
@@ -129,9 +129,9 @@ fn other_products_have_their_own_rules() {
 #[test]
 fn mistakes_are_found_in_the_libraries_tokens() {
     let vectors = vectors();
-    let odd_in = |id: &str| {
+    let warnings_in = |id: &str| {
         let (_, jwt) = vectors.iter().find(|(name, _)| name == id).unwrap();
-        odd(&Jwt::decode(jwt).unwrap())
+        warnings(&Jwt::decode(jwt).unwrap())
     };
     for (id, about, expected) in [
         ("basic@twilio-python-9.13.0", "jti", "share it"),
@@ -150,8 +150,9 @@ fn mistakes_are_found_in_the_libraries_tokens() {
         ("now-2038@twilio-node-6.2.0", "iat", "ahead"),
         ("now-2038@twilio-node-6.2.0", "jti", "in the future"),
     ] {
-        let odd = odd_in(id);
-        let found = odd.iter().any(|(one, message)| *one == about && message.contains(expected));
-        assert!(found, "{id}: {about} {expected}: {odd:?}");
+        let warnings = warnings_in(id);
+        let found =
+            warnings.iter().any(|(one, message)| *one == about && message.contains(expected));
+        assert!(found, "{id}: {about} {expected}: {warnings:?}");
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 /// Exact strings and prefixes. An empty list allows nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Texts {
+pub enum StringPatterns {
     /// Any string.
     Any,
     /// Only some strings.
@@ -18,7 +18,7 @@ pub enum Texts {
 
 /// A pattern in a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Text {
+pub enum StringPattern {
     /// `*`: any string.
     Any,
     /// Strings that start with this.
@@ -27,7 +27,7 @@ pub enum Text {
     Exact(String),
 }
 
-impl Text {
+impl StringPattern {
     /// Parses a string, or a prefix with a trailing `*`.
     ///
     /// # Errors
@@ -50,7 +50,7 @@ impl Text {
     }
 }
 
-impl Texts {
+impl StringPatterns {
     /// Whether the string is allowed.
     #[must_use]
     pub fn allow(&self, text: &str) -> bool {
@@ -74,14 +74,14 @@ impl Texts {
     }
 }
 
-impl FromIterator<Text> for Texts {
-    fn from_iter<I: IntoIterator<Item = Text>>(texts: I) -> Self {
+impl FromIterator<StringPattern> for StringPatterns {
+    fn from_iter<I: IntoIterator<Item = StringPattern>>(texts: I) -> Self {
         let (mut exact, mut prefixes) = (HashSet::new(), Vec::new());
         for text in texts {
             match text {
-                Text::Any => return Self::Any,
-                Text::Prefix(prefix) => prefixes.push(prefix),
-                Text::Exact(text) => {
+                StringPattern::Any => return Self::Any,
+                StringPattern::Prefix(prefix) => prefixes.push(prefix),
+                StringPattern::Exact(text) => {
                     exact.insert(text);
                 }
             }

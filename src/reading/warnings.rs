@@ -15,9 +15,9 @@ pub(super) fn place(about: &str) -> usize {
 const LATEST: i64 = 100_000_000_000;
 
 /// Adds all problems as of this Unix second.
-pub(super) fn note(token: &Jwt, now: i64, reading: &mut Reading) {
+pub(super) fn add(token: &Jwt, now: i64, reading: &mut Reading) {
     if token.algorithm().is_none_or(|alg| alg.eq_ignore_ascii_case("none")) {
-        reading.note("alg", "the token is not signed: verifiers must not accept it");
+        reading.warn("alg", "the token is not signed: verifiers must not accept it");
     }
     milliseconds(token, reading);
     issue(token, now, reading);
@@ -30,12 +30,12 @@ pub(super) fn note(token: &Jwt, now: i64, reading: &mut Reading) {
 fn milliseconds(token: &Jwt, reading: &mut Reading) {
     for about in ["iat", "nbf"] {
         if is_late(token.time(about)) {
-            reading.note(about, "is in milliseconds; a JWT's times are seconds");
+            reading.warn(about, "is in milliseconds; a JWT's times are seconds");
         }
     }
     if is_late(token.time("exp")) {
         reading
-            .note("exp", "is in milliseconds; verifiers read it as seconds, so it never expires");
+            .warn("exp", "is in milliseconds; verifiers read it as seconds, so it never expires");
     }
 }
 
@@ -46,11 +46,11 @@ fn is_late(at: Option<i64>) -> bool {
 fn issue(token: &Jwt, now: i64, reading: &mut Reading) {
     match token.time("iat") {
         None if reading.needs_no_iat => {}
-        None => reading.note("iat", "is missing; its time of issue is unknown"),
+        None => reading.warn("iat", "is missing; its time of issue is unknown"),
         Some(at) if at > now && at < LATEST => {
             let ahead = length_after(now, at);
             reading
-                .note("iat", format!("is {ahead} ahead; the issuer's clock or this one is wrong"));
+                .warn("iat", format!("is {ahead} ahead; the issuer's clock or this one is wrong"));
         }
         Some(_) => {}
     }
@@ -64,9 +64,9 @@ fn start(now: i64, reading: &mut Reading) {
     }
     if starts > now {
         let ahead = length_after(now, starts);
-        reading.note("nbf", format!("is {ahead} ahead; the token is refused until then{error}"));
+        reading.warn("nbf", format!("is {ahead} ahead; the token is refused until then{error}"));
     } else if !reading.has_leeway && reading.validity.issued.is_some_and(|it| starts >= it) {
-        reading.note(
+        reading.warn(
             "nbf",
             format!(
                 "is the second of its issue; a verifier whose clock is behind refuses the token{error}: \
@@ -79,9 +79,9 @@ fn start(now: i64, reading: &mut Reading) {
 fn end(reading: &mut Reading) {
     let start = reading.validity.issued.max(reading.validity.starts);
     if reading.validity.ends.is_none() {
-        reading.note("exp", "is missing or not a number; a token should expire");
+        reading.warn("exp", "is missing or not a number; a token should expire");
     } else if reading.validity.is_never() && !is_late(start) {
-        reading.note("exp", "is not after its start; the token was never valid");
+        reading.warn("exp", "is not after its start; the token was never valid");
     }
 }
 
@@ -89,7 +89,7 @@ fn end(reading: &mut Reading) {
 /// libraries encode ECDSA signatures.
 fn signature(token: &Jwt, reading: &mut Reading) {
     if token.has_der_signature() {
-        reading.note(
+        reading.warn(
             "signature",
             "is DER, which JWT verifiers refuse: they require r and s concatenated (RFC 7518, 3.4)",
         );
@@ -101,7 +101,7 @@ fn signature(token: &Jwt, reading: &mut Reading) {
         1 => "its last character is missing".to_owned(),
         missing => format!("its last {missing} characters are missing"),
     };
-    reading.note("signature", message);
+    reading.warn("signature", message);
 }
 
 #[cfg(test)]
@@ -114,20 +114,20 @@ mod tests {
 
     const NOW: i64 = 1_700_000_010;
 
-    fn odd(header: &Value, claims: &Value, signature: &str) -> Vec<(&'static str, String)> {
+    fn warnings(header: &Value, claims: &Value, signature: &str) -> Vec<(&'static str, String)> {
         let mut token = unsigned(header, claims);
         signature.clone_into(&mut token.signature);
         let reading = Reading::of(&token).complete(&token, WallTime::from_unix_seconds(NOW));
-        reading.oddities.into_iter().map(|odd| (odd.about, odd.message)).collect()
+        reading.warnings.into_iter().map(|warning| (warning.about, warning.message)).collect()
     }
 
-    fn odd_claims(claims: &Value) -> Vec<(&'static str, String)> {
-        odd(&json!({"alg": "HS256"}), claims, &"x".repeat(43))
+    fn warnings_claims(claims: &Value) -> Vec<(&'static str, String)> {
+        warnings(&json!({"alg": "HS256"}), claims, &"x".repeat(43))
     }
 
     #[test]
     fn each_problem_is_reported_on_its_own() {
-        assert_eq!(odd_claims(&json!({"iat": 1_700_000_000, "exp": 1_700_000_060})), []);
+        assert_eq!(warnings_claims(&json!({"iat": 1_700_000_000, "exp": 1_700_000_060})), []);
         for (claim, value, expected) in [
             ("iat", json!(null), "missing"),
             ("iat", json!(NOW + 30), "30 s ahead"),
@@ -142,9 +142,9 @@ mod tests {
         ] {
             let mut claims = json!({"iat": 1_700_000_000, "exp": 1_700_000_060});
             claims[claim] = value;
-            let odd = odd_claims(&claims);
-            let [(about, message)] = &odd[..] else { panic!("{claims}: {odd:?}") };
-            assert!(*about == claim && message.contains(expected), "{claims}: {odd:?}");
+            let warnings = warnings_claims(&claims);
+            let [(about, message)] = &warnings[..] else { panic!("{claims}: {warnings:?}") };
+            assert!(*about == claim && message.contains(expected), "{claims}: {warnings:?}");
         }
     }
 
@@ -155,18 +155,21 @@ mod tests {
         let mut reading = Reading::of(&token);
         reading.validity.issued = reading.validity.starts;
         (reading.has_leeway, reading.needs_no_iat) = (true, true);
-        let odd = reading.complete(&token, WallTime::from_unix_seconds(NOW)).oddities;
-        assert_eq!(odd, []);
+        let warnings = reading.complete(&token, WallTime::from_unix_seconds(NOW)).warnings;
+        assert_eq!(warnings, []);
     }
 
     #[test]
     fn missing_or_truncated_signature_is_reported() {
         let claims = json!({"iat": 1_700_000_000, "exp": 1_700_000_060});
         for header in [json!({"alg": "none"}), json!({"alg": "None"}), json!({"alg": 7})] {
-            let odd = odd(&header, &claims, "");
-            assert!(odd.len() == 1 && odd[0].1.contains("not signed"), "{header}: {odd:?}");
+            let warnings = warnings(&header, &claims, "");
+            assert!(
+                warnings.len() == 1 && warnings[0].1.contains("not signed"),
+                "{header}: {warnings:?}"
+            );
         }
-        let cut = |length| odd(&json!({"alg": "HS256"}), &claims, &"x".repeat(length));
+        let cut = |length| warnings(&json!({"alg": "HS256"}), &claims, &"x".repeat(length));
         assert_eq!(cut(0), [("signature", "is missing".to_owned())]);
         assert_eq!(cut(42), [("signature", "its last character is missing".to_owned())]);
         assert_eq!(cut(40), [("signature", "its last 3 characters are missing".to_owned())]);
@@ -179,15 +182,15 @@ mod tests {
             let sign = |der: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(der);
             let header = json!({"alg": algorithm});
             let right = vec![0x30; bytes];
-            assert_eq!(odd(&header, &claims, &sign(&right)), [], "{algorithm}");
+            assert_eq!(warnings(&header, &claims, &sign(&right)), [], "{algorithm}");
             // A sequence of two integers, each half as long as the signature, or one byte longer
             // for the sign.
             let inner = u8::try_from(bytes).unwrap() + 4;
             let der = [&[0x30, inner][..], &vec![2; inner.into()]].concat();
-            let odd = odd(&header, &claims, &sign(&der));
+            let warnings = warnings(&header, &claims, &sign(&der));
             assert!(
-                matches!(&odd[..], [("signature", expected)] if expected.contains("DER")),
-                "{odd:?}"
+                matches!(&warnings[..], [("signature", expected)] if expected.contains("DER")),
+                "{warnings:?}"
             );
         }
     }
@@ -197,11 +200,11 @@ mod tests {
         let token = unsigned(&json!({"alg": "none"}), &json!({}));
         let mut reading = Reading::of(&token);
         for about in ["exp", "room", "typ"] {
-            reading.note(about, "is odd to its kind");
+            reading.warn(about, "is specific to its kind");
         }
-        let odd = reading.complete(&token, WallTime::from_unix_seconds(NOW)).oddities;
-        let about: Vec<_> = odd.iter().map(|odd| odd.about).collect();
+        let warnings = reading.complete(&token, WallTime::from_unix_seconds(NOW)).warnings;
+        let about: Vec<_> = warnings.iter().map(|warning| warning.about).collect();
         assert_eq!(about, ["alg", "typ", "room", "iat", "exp", "exp"]);
-        assert!(odd[5].message.ends_with("to its kind"), "{odd:?}");
+        assert!(warnings[5].message.ends_with("to its kind"), "{warnings:?}");
     }
 }
