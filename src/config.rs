@@ -481,7 +481,7 @@ fn check_accounts(profiles: &[(Profile, Section<'_>)]) {
             );
         }
         // A rate that depends on the upstream is unknown here; the budget enforces it at run time.
-        *calls += grants.calls_a_minute().unwrap_or(0.0);
+        *calls += grants.requests_per_minute().unwrap_or(0.0);
         let budget::Limits { rate, .. } = *budget;
         if *calls > 60.0 * f64::from(rate) {
             section.problem(

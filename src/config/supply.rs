@@ -128,7 +128,7 @@ impl Grants {
     /// The mean upstream requests a minute for all resources; none if it depends on the lifetime
     /// that the upstream grants.
     #[must_use]
-    pub fn calls_a_minute(&self) -> Option<f64> {
+    pub fn requests_per_minute(&self) -> Option<f64> {
         self.resources.iter().map(|_| self.policy.requests_per_minute()).sum()
     }
 

@@ -181,7 +181,7 @@ fn shared_credential_profile_has_its_own_keys() {
     assert_eq!(grants.resources[0].as_str(), "default");
     assert_eq!(profile.default_resource, Some(grants.resources[0].clone()));
     assert_eq!((grants.policy.grant_ttl(), profile.shortest_validity()), (None, None));
-    assert_eq!((grants.calls_a_minute(), grants.capacity()), (None, None));
+    assert_eq!((grants.requests_per_minute(), grants.capacity()), (None, None));
     assert_eq!(grants.policy.point(LIFE), LIFE / 2, "expected the kind's own refresh point");
 
     let config = parse(&format!("{ASKED}grant_ttl = \"10m\"\nresources = [\"b\", \"c\"]")).unwrap();

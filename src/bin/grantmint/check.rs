@@ -6,6 +6,8 @@ mod callers;
 mod issuers;
 mod keys;
 mod rates;
+mod settings;
+mod summary;
 
 use std::{
     io::{self, Write},
@@ -19,21 +21,19 @@ use grantmint::{
     config::{Config, Profile, Supply},
     egress::Egress,
     provider::Upstream,
-    refresh::schedule::{Point, Policy},
-    settings::{Problem, shown},
 };
 use serde_json::{Map, Value, json};
 
 use self::{
     allowed::{CallArgs, Decision},
-    keys::{Keys, profile_keys, sections, write_keys},
+    keys::{Keys, profile_keys, sections},
     rates::Rate,
 };
 use crate::{exit::Exit, failure::Failure, output::StdoutError};
 
 /// Validate a configuration, and show what each profile guarantees
 ///
-/// The configuration is shown without its secrets, with every default.
+/// Warnings come last. With --verbose, every setting is shown first, without secrets.
 ///
 /// Exits with 0 if the configuration is valid, and the caller named with --as, if any, is allowed
 /// its call; otherwise with 1 and every problem on standard error.
@@ -47,7 +47,11 @@ pub(crate) struct CheckCommand {
     #[arg(long, value_name = "FILE", env = "GRANTMINT_CONFIG")]
     config: Option<PathBuf>,
 
-    /// Print one JSON object
+    /// Also show every setting, with its default
+    #[arg(long, short)]
+    verbose: bool,
+
+    /// Print one JSON object, with every setting
     #[arg(long)]
     json: bool,
 
@@ -65,12 +69,12 @@ impl CheckCommand {
             io::stdout().write_all(decision.as_bytes()).map_err(StdoutError)?;
             return Ok(exit);
         }
-        let checked = Checked::new(config)?;
+        let checked = Checked::new(path.display().to_string(), config)?;
         let mut shown = Vec::new();
         let written = if self.json {
             write_json(&mut shown, &checked)
         } else {
-            write_text(&mut shown, &checked)
+            write_text(&mut shown, &checked, self.verbose)
         };
         written.and_then(|()| io::stdout().write_all(&shown)).map_err(StdoutError)?;
         Ok(Exit::Done)
@@ -79,13 +83,14 @@ impl CheckCommand {
 
 /// A valid configuration, and the route to each profile's upstream.
 struct Checked {
+    file: String,
     config: Config,
     /// None for a profile without an upstream.
     egresses: Vec<Option<Egress>>,
 }
 
 impl Checked {
-    fn new(config: Config) -> Result<Self, Failure> {
+    fn new(file: String, config: Config) -> Result<Self, Failure> {
         let (mut egresses, mut problems) = (Vec::new(), Vec::new());
         for profile in &config.profiles {
             // Such a key would also keep the server from starting.
@@ -101,7 +106,7 @@ impl Checked {
             }
         }
         if problems.is_empty() {
-            return Ok(Self { config, egresses });
+            return Ok(Self { file, config, egresses });
         }
         Err(Failure::permanent(problems.join("\n"))
             .next("the file is valid; fix the environment, and start the server in the same one"))
@@ -112,115 +117,19 @@ impl Checked {
     }
 }
 
-fn write_text(mut out: impl Write, checked: &Checked) -> io::Result<()> {
-    let (top, sections) = sections(&checked.config);
-    write_keys(&mut out, &top)?;
-    for (name, keys) in &sections {
-        writeln!(out, "\n[{name}]")?;
-        write_keys(&mut out, keys)?;
-        if *name == "server.tls" {
-            let awaited = checked.config.tls.iter().filter(|it| it.awaits_certificate());
-            let mut awaited = awaited.flat_map(|_| AWAITED);
-            awaited.try_for_each(|line| writeln!(out, "# {line}"))?;
-            let warnings = checked.config.tls.iter().flat_map(|loaded| &loaded.warnings);
-            warnings.into_iter().try_for_each(|warning| writeln!(out, "# warning: {warning}"))?;
-        }
-    }
-    for (profile, egress) in checked.profiles() {
-        writeln!(out, "\n[profiles.{}]", profile.name)?;
-        write_keys(&mut out, &profile_keys(profile))?;
-        if let Some(egress) = egress {
-            write_egress(&mut out, egress)?;
-        }
-        write_guarantees(&mut out, profile)?;
-        let rate = Rate::of(profile, &checked.config);
-        let lines = rate.map(|rate| rate.lines(profile)).unwrap_or_default();
-        lines.iter().try_for_each(|line| writeln!(out, "# {line}"))?;
-        let notes = profile.provider.notes();
-        notes.iter().try_for_each(|note| writeln!(out, "# {note}"))?;
-    }
-    issuers::write_text(&mut out, &checked.config)?;
-    callers::write_text(&mut out, &checked.config)?;
-    let mut warnings = checked.config.warnings.iter();
-    warnings.try_for_each(|Problem { line, message }| match line {
-        Some(line) => writeln!(out, "# warning: line {line}: {message}"),
-        None => writeln!(out, "# warning: {message}"),
-    })
+/// A part of the configuration, and what is said of it.
+struct Part {
+    title: String,
+    lines: Vec<String>,
 }
 
-/// The note on a certificate from the Workload API.
-const AWAITED: [&str; 2] = [
-    "the certificate and the bundle of its trust domain come from the Workload API, which check",
-    "does not call; /readyz of the running server shows whether they were received",
-];
-
-/// The route to a profile's upstream from this host.
-fn write_egress(out: &mut impl Write, egress: &Egress) -> io::Result<()> {
-    writeln!(out, "# from this host the upstream is reached {}", egress.route)?;
-    if let Some(roots) = &egress.roots {
-        writeln!(out, "# its certificate is verified with {roots}")?;
+fn write_text(out: &mut impl Write, checked: &Checked, verbose: bool) -> io::Result<()> {
+    if !verbose {
+        return summary::write(out, checked, "; --verbose shows every setting");
     }
-    egress.warnings.iter().try_for_each(|warning| writeln!(out, "# warning: {warning}"))
-}
-
-/// What a profile guarantees while its upstream is healthy.
-fn write_guarantees(out: &mut impl Write, profile: &Profile) -> io::Result<()> {
-    let least = profile.shortest_validity().map(shown);
-    let Some(grants) = profile.grants() else {
-        writeln!(out, "# tokens are signed with the key alone, without an upstream or grants")?;
-        let least = least.unwrap_or_default();
-        return writeln!(out, "# shortest validity issued: {least}");
-    };
-    if let Supply::Forwarded(_) = profile.supply {
-        SHARED.iter().try_for_each(|line| writeln!(out, "# {line}"))?;
-    }
-    let policy = &grants.policy;
-    let (Some(grant_ttl), Some(point), Some(least), Some(calls), Some(capacity)) = (
-        policy.grant_ttl(),
-        policy.usual_point(),
-        least,
-        policy.requests_per_minute(),
-        grants.capacity(),
-    ) else {
-        return write_unknown_lifetime(out, policy);
-    };
-    let (grant_ttl, refresh_after) = (shown(grant_ttl), shown(point));
-    let resources = grants.resources.len();
-    writeln!(out, "# a grant of {grant_ttl} is refreshed after at most {refresh_after}")?;
-    writeln!(out, "# shortest validity issued while the upstream is healthy: {least}")?;
-    writeln!(out, "# upstream calls a minute: {calls:.1} for each of {resources} resource(s)")?;
-    writeln!(out, "# the account's budget can refresh {capacity} resources")
-}
-
-/// The note on shared credentials.
-const SHARED: [&str; 2] = [
-    "one credential is shared unchanged by all callers of a resource: it cannot tell callers apart,",
-    "and no single caller can be revoked before it expires",
-];
-
-/// The schedule of grants whose lifetime only the responses state.
-fn write_unknown_lifetime(out: &mut impl Write, policy: &Policy) -> io::Result<()> {
-    match policy.point {
-        Point::Share(share) => {
-            let percent = share * 100.0;
-            writeln!(out, "# a grant is refreshed after at most {percent:.0} % of its lifetime")?;
-        }
-        Point::After(after) => {
-            writeln!(out, "# a grant is refreshed after at most {}", shown(after))?;
-        }
-        Point::Promise(promise) => {
-            let promise = shown(promise);
-            writeln!(
-                out,
-                "# shortest validity issued: {promise}, if the grant's lifetime allows it"
-            )?;
-        }
-    }
-    writeln!(
-        out,
-        "# the shortest validity issued, and the upstream calls a minute, depend on the lifetime"
-    )?;
-    writeln!(out, "# that the upstream grants")
+    settings::write(out, &checked.config)?;
+    writeln!(out)?;
+    summary::write(out, checked, "")
 }
 
 fn write_json(mut out: impl Write, checked: &Checked) -> io::Result<()> {
@@ -255,7 +164,8 @@ fn write_json(mut out: impl Write, checked: &Checked) -> io::Result<()> {
             json!({"shortest_validity_seconds": seconds(profile.shortest_validity())});
         if let Some(grants) = profile.grants() {
             promise["refresh_after_seconds"] = json!(seconds(grants.policy.usual_point()));
-            promise["calls_a_minute_per_resource"] = json!(grants.policy.requests_per_minute());
+            promise["requests_per_minute_per_resource"] =
+                json!(grants.policy.requests_per_minute());
             promise["budget_capacity_resources"] = json!(grants.capacity());
         }
         if let Some(rate) = Rate::of(profile, &checked.config) {
@@ -293,7 +203,7 @@ mod tests {
     use grantmint::{
         config::Grants,
         egress::{DirectReason, Route},
-        refresh::schedule::GrantLife,
+        refresh::schedule::{GrantLife, Point, Policy},
     };
 
     use super::*;
@@ -307,7 +217,7 @@ mod tests {
         let warnings = vec!["X is unused".to_owned()];
         let egress = Egress { upstream: http::Uri::default(), route, roots: None, warnings };
         let egresses = vec![Some(egress)];
-        Checked { config: config.unwrap(), egresses }
+        Checked { file: "grantmint.toml".to_owned(), config: config.unwrap(), egresses }
     }
 
     fn shown_by(write: fn(&mut Vec<u8>, &Checked) -> io::Result<()>) -> String {
@@ -317,7 +227,7 @@ mod tests {
     }
 
     fn text() -> String {
-        shown_by(|out, checked| write_text(out, checked))
+        shown_by(|out, checked| write_text(out, checked, true))
     }
 
     fn json() -> String {
@@ -325,19 +235,38 @@ mod tests {
     }
 
     #[test]
-    fn text_shows_what_a_profile_guarantees() {
+    fn summary_ends_with_the_warnings_and_the_result() {
+        let summary = shown_by(|out, checked| write_text(out, checked, false));
+        let in_environment = "profiles.live.api_key_secret_env: other processes of the same user \
+                              can read the environment, and it changes only with a restart; \
+                              prefer a file";
+        let line = include_str!("../../../grantmint.toml")
+            .lines()
+            .position(|line| line.starts_with("api_key_secret_file"));
+        let expected = format!(
+            "profile live (twilio-live)\n  \
+             from this host the upstream is reached directly: no proxy is configured\n  \
+             a grant of 60s is refreshed after at most 50s\n  \
+             shortest validity issued while the upstream is healthy: 6s\n  \
+             upstream requests a minute: 1.3 for each of 1 resource(s)\n  \
+             the account's budget can refresh 475 resources\n\n\
+             callers\n  \
+             no [callers]: any client that can connect may call every method\n\n\
+             warning: grantmint.toml:{}: {in_environment}\n\
+             warning: profile live: X is unused\n\
+             grantmint.toml is valid: one profile, 2 warnings; --verbose shows every setting\n",
+            line.unwrap() + 1
+        );
+        assert_eq!(summary, expected);
+    }
+
+    #[test]
+    fn settings_precede_the_summary_if_requested() {
         let text = text();
-        for line in [
-            "default_profile = \"live\"\n\n[server]\nlisten = \"127.0.0.1:50051\"\n",
-            "\n\n[profiles.live]\nkind = \"twilio-live\"\n",
-            "# from this host the upstream is reached directly: no proxy is configured\n# warning: X is unused\n",
-            "# a grant of 60s is refreshed after at most 50s\n",
-            "# shortest validity issued while the upstream is healthy: 6s\n",
-            "# upstream calls a minute: 1.3 for each of 1 resource(s)\n",
-            "# the account's budget can refresh 475 resources\n",
-        ] {
-            assert!(text.contains(line), "{line}\n{text}");
-        }
+        let settings = "default_profile = \"live\"\n\n[server]\nlisten = \"127.0.0.1:50051\"\n";
+        assert!(text.starts_with(settings), "{text}");
+        let profile = text.find("\n\n[profiles.live]\nkind = \"twilio-live\"\n").unwrap();
+        assert!(profile < text.find("\n\nprofile live (twilio-live)\n").unwrap(), "{text}");
     }
 
     #[test]
@@ -361,7 +290,7 @@ mod tests {
         profile.supply = Supply::Forwarded(Grants { policy, ..grants });
         (profile.token_ttl, profile.max_token_ttl) = (Duration::MAX, Duration::MAX);
         let (mut text, mut json) = (Vec::new(), Vec::new());
-        write_text(&mut text, &checked).unwrap();
+        write_text(&mut text, &checked, true).unwrap();
         write_json(&mut json, &checked).unwrap();
         let mut json: Value = serde_json::from_slice(&json).unwrap();
         (String::from_utf8(text).unwrap(), json["profiles"]["live"].take())
@@ -369,21 +298,22 @@ mod tests {
 
     #[test]
     fn shared_credential_is_noted_and_unknown_values_are_omitted() {
-        let shared = "# one credential is shared unchanged by all callers of a resource";
+        let shared = "one credential is shared unchanged by all callers of a resource";
         let (text, json) =
             forwarded(GrantLife::Requested(Duration::from_secs(60)), Point::Share(0.5));
         for line in [
             shared,
             "\nshareable = true\ngrant_ttl = \"60s\"\nrefresh_after = \"30s\"\nmargin = \"2s\"\nbudget",
-            "# shortest validity issued while the upstream is healthy: 26s\n",
+            "shortest validity issued while the upstream is healthy: 26s\n",
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }
         assert_eq!(json["promise"]["shortest_validity_seconds"], 26.0);
 
-        let depends = "# the shortest validity issued, and the upstream calls a minute, depend on";
+        let depends =
+            "the shortest validity and the upstream requests a minute depend on the lifetime";
         for (point, schedule) in [
-            (Point::Share(0.5), "# a grant is refreshed after at most 50 % of its lifetime\n"),
+            (Point::Share(0.5), "a grant is refreshed after at most 50 % of its lifetime\n"),
             (Point::After(Duration::from_secs(600)), "\nrefresh_after = \"10m\"\nmargin"),
             (Point::Promise(Duration::from_secs(600)), "\npromise = \"10m\"\nmargin"),
         ] {

@@ -342,6 +342,10 @@ async fn start_sandbox(emulated: sandbox::Config, clock: &Clock) -> Result<Sandb
     sandbox.map_err(|error| failed(format!("cannot start the sandbox: {error}")))
 }
 
+fn two_decimals(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
+}
+
 /// Logs what each profile guarantees, so that its defaults surprise no one.
 fn log_guarantees(config: &Config) {
     for profile in &config.profiles {
@@ -376,7 +380,7 @@ fn log_guarantees(config: &Config) {
             resources = grants.resources.len(),
             refresh_after_seconds = policy.usual_point().map(|point| point.as_secs_f64()),
             shortest_validity_seconds,
-            calls_a_minute_each = policy.requests_per_minute().map(|calls| format!("{calls:.2}")),
+            requests_per_minute_per_resource = policy.requests_per_minute().map(two_decimals),
             "refreshing grants"
         );
     }

@@ -193,7 +193,7 @@ async fn new_hash_key_applies_from_the_next_record() {
 #[tokio::test]
 async fn check_shows_the_audit_log_and_hashes_need_a_key() {
     let audited = Audited::new("identity_key_file = \"DIR/key\"\nwhen_full = \"refuse\"", "");
-    let ran = run(&["check", audited.config.path()]).await;
+    let ran = run(&["check", "--verbose", audited.config.path()]).await;
     let shown = ran.stdout.split_once("[audit]").expect("the section").1;
     for line in ["identities = \"hashed\"", "when_full = \"refuse\"", "identity_key = \"(set, from"]
     {

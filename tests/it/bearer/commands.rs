@@ -54,17 +54,17 @@ async fn a_command_sends_the_token_of_a_file() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn check_shows_issuers_and_judges_their_callers() {
+async fn check_shows_issuers_and_decides_about_their_callers() {
     let signers = Signers::new("k");
     let (serve, config) = serve_with(&signers, "", "").await;
     drop(serve);
-    let ran = run(&["check", config.path()]).await;
+    let ran = run(&["check", config.path(), "--verbose"]).await;
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     for reported in [
         "[issuers.okta]\nkind = \"jwt\"\nissuer = \"https://issuer.example.org\"\n",
         "algorithms = [\"RS256\",\"ES256\",\"EdDSA\"]\n",
         "max_life = \"1day\"\n",
-        "# keys in the file: 3\n",
+        "\nissuer okta\n  keys in the file: 3\n",
     ] {
         assert!(ran.stdout.contains(reported), "{reported}\n{}", ran.stdout);
     }

@@ -43,7 +43,7 @@ async fn check_reports_which_row_allows_or_why_none_does() {
         assert_eq!(ran.code, Some(2), "{wrong:?}: {}", ran.stderr);
     }
     let shown = run(&["check", config.path()]).await.stdout;
-    assert!(shown.contains("# tokens: 70 tokens of demo a second, bursts of 140"), "{shown}");
+    assert!(shown.contains("  tokens: 70 tokens of demo a second, bursts of 140"), "{shown}");
 
     // A grant's name is compared literally; only the profile's default applies.
     let named = "resources = [\"VJ0123456789ABCDEF0123456789ABCDE1\"]";

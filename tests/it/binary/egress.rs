@@ -396,7 +396,7 @@ async fn invalid_proxy_variable_is_named_at_startup() {
     for expected in
         ["SSL_CERT_DIR: /nonexistent/roots.pem cannot be read", "HTTP_PROXY is set but not used"]
     {
-        assert!(check.stdout.contains(&format!("# warning: {expected}")), "{check:?}");
+        assert!(check.stdout.contains(&format!("warning: profile demo: {expected}")), "{check:?}");
         let line = log.lines().find(|line| line.contains(expected)).expect("a line");
         assert!(line.contains("part of the environment is not used"), "{line}");
     }

@@ -303,7 +303,7 @@ async fn binary_mints_every_player_token_and_inspects_it() {
         assert!(read.stdout.contains(line), "{line}: {}{}", read.stdout, read.stderr);
     }
     let config = directory.path().join("config").to_str().unwrap().to_owned();
-    let check = run(&["check", &config]).await;
+    let check = run(&["check", "--verbose", &config]).await;
     assert!(check.stdout.contains("cfE3p9wBy86TAhvmbjaCBSiwNBUDnx3guKmIw7aH"), "{}", check.stderr);
     serve.signal("INT");
     let (status, log) = serve.ended().await;
@@ -312,7 +312,7 @@ async fn binary_mints_every_player_token_and_inspects_it() {
     key.lines().filter(|line| line.len() == 64).for_each(|line| markers.add(line));
     markers.in_none_of("check, inspect or the log", &(check.stdout + &check.stderr + &log));
     fs::write(directory.path().join("secret"), key.replace("MII", "M%I")).unwrap();
-    let check = run(&["check", &config]).await;
+    let check = run(&["check", "--verbose", &config]).await;
     assert_eq!(check.code, Some(1));
     markers.in_none_of("an error", &(check.stdout + &check.stderr));
 }

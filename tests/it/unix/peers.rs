@@ -117,7 +117,7 @@ async fn tls_applies_to_tcp_and_not_to_the_socket() {
 async fn check_shows_the_socket_and_a_users_rights() {
     let socket = Socket::of(", group = 0", "", &entry("uid:1001"));
     let path = socket.config.path();
-    let shown = run(&["check", path]).await;
+    let shown = run(&["check", "--verbose", path]).await;
     assert_eq!(shown.code, Some(0), "{}", shown.stderr);
     assert!(shown.stdout.contains("\"mode\":\"0660\""), "{}", shown.stdout);
     assert!(!shown.stdout.contains("listen = \"127.0.0.1:50051\""), "{}", shown.stdout);

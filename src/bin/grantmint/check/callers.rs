@@ -1,7 +1,5 @@
 //! The entries of `[callers]`, with their quotas converted to tokens of each profile.
 
-use std::io::{self, Write};
-
 use grantmint::{
     auth::{
         method::Method,
@@ -14,30 +12,28 @@ use grantmint::{
 };
 use serde_json::{Map, Number, Value, json};
 
+use super::{Part, keys::Keys};
+
 /// A quota, and the method that is charged to it.
 const QUOTAS: [(Quota, Method); 2] =
     [(Quota::Tokens, Method::MintToken), (Quota::BulkTokens, Method::MintTokens)];
 
-/// Shows the entries.
-pub(super) fn write_text(out: &mut impl Write, config: &Config) -> io::Result<()> {
+/// What each entry may do, and its quotas.
+pub(super) fn parts(config: &Config) -> Vec<Part> {
     let Policy::Entries(entries) = &config.callers else {
-        return writeln!(
-            out,
-            "\n# no [callers]: any client that can connect may call every method"
-        );
+        let open = "no [callers]: any client that can connect may call every method";
+        return vec![Part { title: "callers".to_owned(), lines: vec![open.to_owned()] }];
     };
-    for entry in entries.all() {
-        writeln!(out, "\n[callers.{}]", entry.name)?;
-        for (key, value) in keys(entry) {
-            writeln!(out, "{key} = {value}")?;
-        }
-        writeln!(out, "# rows: {}", entry.rows.len())?;
-        for (quota, profile, InTokens { rate, burst }) in in_tokens(entry, config) {
+    let part = |entry: &Entry| {
+        let mut lines = vec![format!("rows: {}", entry.rows.len())];
+        let quotas = in_tokens(entry, config).map(|(quota, profile, InTokens { rate, burst })| {
             let key = quota.as_str();
-            writeln!(out, "# {key}: {rate} tokens of {profile} a second, bursts of {burst}")?;
-        }
-    }
-    Ok(())
+            format!("{key}: {rate} tokens of {profile} a second, bursts of {burst}")
+        });
+        lines.extend(quotas);
+        Part { title: format!("caller {}", entry.name), lines }
+    };
+    entries.all().iter().map(part).collect()
 }
 
 /// The entries as JSON; none without `[callers]`.
@@ -58,7 +54,8 @@ pub(super) fn json(config: &Config) -> Option<Value> {
     Some(Value::Object(entries.collect()))
 }
 
-fn keys(entry: &Entry) -> Vec<(&'static str, Value)> {
+/// The keys of an entry.
+pub(super) fn keys(entry: &Entry) -> Keys {
     let matches: Vec<_> = entry.matches.iter().map(CallerPattern::to_string).collect();
     let limits = &entry.limits;
     let mut keys = vec![("match", json!(matches))];

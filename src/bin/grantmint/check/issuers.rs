@@ -1,7 +1,5 @@
 //! The issuers of bearer tokens, without their secrets.
 
-use std::io::{self, Write};
-
 use grantmint::{
     auth::bearer::Algorithm,
     config::Config,
@@ -10,25 +8,20 @@ use grantmint::{
 };
 use serde_json::{Map, Value, json};
 
-use super::keys::{Keys, write_keys};
+use super::{Part, keys::Keys};
 
-/// Shows the issuers.
-pub(super) fn write_text(out: &mut impl Write, config: &Config) -> io::Result<()> {
-    for issuer in &config.issuers {
-        writeln!(out, "\n[issuers.{}]", issuer.name)?;
-        write_keys(out, &keys(issuer))?;
-        match &issuer.source {
-            Source::File { keys, .. } => {
-                writeln!(out, "# keys in the file: {}", keys.len())?;
+/// How the keys of each issuer are obtained.
+pub(super) fn parts(config: &Config) -> impl Iterator<Item = Part> {
+    config.issuers.iter().map(|issuer| {
+        let line = match &issuer.source {
+            Source::File { keys, .. } => format!("keys in the file: {}", keys.len()),
+            Source::Url { .. } => "keys are fetched every 5 minutes".to_owned(),
+            Source::Kubernetes(_) => {
+                "the issuer and its keys are fetched from the API server every 5 minutes".to_owned()
             }
-            Source::Url { .. } => writeln!(out, "# keys are fetched every 5 minutes")?,
-            Source::Kubernetes(_) => writeln!(
-                out,
-                "# the issuer and its keys are fetched from the API server every 5 minutes"
-            )?,
-        }
-    }
-    Ok(())
+        };
+        Part { title: format!("issuer {}", issuer.name), lines: vec![line] }
+    })
 }
 
 /// The issuers as JSON; none without any.
@@ -41,7 +34,8 @@ pub(super) fn json(config: &Config) -> Option<Value> {
     (!issuers.is_empty()).then_some(Value::Object(issuers))
 }
 
-fn keys(issuer: &issuers::Config) -> Keys {
+/// The keys of an issuer.
+pub(super) fn keys(issuer: &issuers::Config) -> Keys {
     let mut keys = vec![("kind", json!(issuer.source.kind()))];
     keys.extend(issuer.source.issuer().map(|own| ("issuer", json!(own))));
     let algorithms: Vec<_> = issuer.terms.algorithms.iter().map(Algorithm::as_str).collect();

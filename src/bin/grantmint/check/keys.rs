@@ -1,9 +1,6 @@
 //! The effective keys of a configuration, without secrets.
 
-use std::{
-    io::{self, Write},
-    path::Path,
-};
+use std::path::Path;
 
 use grantmint::{
     audit,
@@ -20,11 +17,6 @@ use serde_json::{Value, json};
 
 /// Keys with their values.
 pub(super) type Keys = Vec<(&'static str, Value)>;
-
-/// Writes the keys as text, a line each.
-pub(super) fn write_keys(out: &mut impl Write, keys: &Keys) -> io::Result<()> {
-    keys.iter().try_for_each(|(key, value)| writeln!(out, "{key} = {value}"))
-}
 
 /// The keys of the top level and of every table except profiles, issuers and callers.
 pub(super) fn sections(config: &Config) -> (Keys, Vec<(&'static str, Keys)>) {

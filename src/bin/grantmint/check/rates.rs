@@ -73,7 +73,7 @@ impl Rate {
         let Self { algorithm, a_second, bulk, threads } = self;
         json!({
             "algorithm": algorithm,
-            "tokens_a_second_of_a_core": a_second,
+            "tokens_per_second_per_core": a_second,
             "bulk_tokens": bulk,
             "threads": threads,
         })
