@@ -71,9 +71,9 @@ impl Kind for Forward {
         Draft::new(rules, config.map(Forwarded))
     }
 
-    fn read_token(&self, _: &Jwt, _: View<'_>) -> Option<Reading> {
-        // The tokens belong to their providers and can have any form.
-        None
+    fn read_token(&self, token: &Jwt, _: View<'_>) -> Option<Reading> {
+        // A provider's own tokens can have any form.
+        reading::read_sandbox_token(token)
     }
 
     fn read_credential(&self, text: &str, view: View<'_>) -> Option<Reading> {

@@ -33,7 +33,7 @@ const MASK: &str = "(hidden; show it with --show-grant)";
 
 /// Show the content of a token and when each part expires
 ///
-/// Warns of mistakes in tokens of other makers. The signature is verified only with --key-file.
+/// Warns of common mistakes in tokens from other issuers. The signature is verified only with --key-file.
 #[derive(Debug, Args)]
 pub(crate) struct InspectCommand {
     /// The token, or text that contains it; - for standard input

@@ -59,6 +59,9 @@ impl Emulation {
     };
 }
 
+/// The issuer of the emulated upstreams' JWTs.
+pub(super) const ISSUER: &str = "grantmint sandbox";
+
 /// A credential to issue.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Issued<'a> {
@@ -73,10 +76,11 @@ pub(super) struct Issued<'a> {
 }
 
 impl Issued<'_> {
-    /// A JWT with these claims and its expiry. The signature is fake.
+    /// A JWT with these claims, its issuer and its expiry. The signature is fake.
     pub(super) fn jwt(&self, claims: &Value) -> String {
         let mut claims = claims.clone();
         if let Value::Object(claims) = &mut claims {
+            claims.insert("iss".to_owned(), ISSUER.into());
             claims.insert("exp".to_owned(), self.end.into());
             claims.insert("jti".to_owned(), self.name.into());
         }

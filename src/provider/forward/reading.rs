@@ -5,7 +5,8 @@
 
 use serde_json::{Map, Value};
 
-use crate::reading::{Reading, View, words::plain};
+use super::emulation::ISSUER;
+use crate::reading::{Jwt, Reading, View, words::plain};
 
 /// The prefixes of known credentials.
 const BEGINNINGS: [(&str, &str); 2] =
@@ -35,6 +36,18 @@ pub(super) fn read(text: &str, view: View<'_>) -> Option<Reading> {
         return None;
     }
     Some(ice_servers(&servers, view))
+}
+
+/// Describes a token of an emulated upstream; `None` for any other token.
+pub(super) fn read_sandbox_token(token: &Jwt) -> Option<Reading> {
+    if token.claims.get("iss")? != ISSUER {
+        return None;
+    }
+    let mut reading = Reading::of(token);
+    reading.needs_no_iat = true;
+    reading.add_line("what", "a shared credential of the sandbox, which no provider accepts");
+    reading.add_claim("token id", "jti");
+    Some(reading)
 }
 
 /// Whether a string is one word with this prefix.

@@ -59,7 +59,7 @@ async fn wrong_signature_fails_but_contents_are_shown() {
     let [out, error] = [&ran.stdout, &ran.stderr].map(|text| {
         serde_json::from_str::<Value>(text).unwrap_or_else(|error| panic!("{error}: {text}"))
     });
-    assert_eq!((&out["signature"], &error["error"]["exit_code"]), (&"wrong".into(), &1.into()));
+    assert_eq!((&out["signature"], &error["error"]["exit_code"]), (&"invalid".into(), &1.into()));
 
     for (secret, expected) in
         [(Some("two words"), "contains white space"), (None, "cannot be read")]

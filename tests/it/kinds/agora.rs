@@ -307,7 +307,7 @@ async fn calls_need_an_identity_and_set_only_open_parameters() {
     let read: Value = serde_json::from_str(&wrong.stdout).unwrap();
     assert_eq!(
         (&read["signature"], &read["ends"][0]["what"]),
-        (&json!("wrong"), &json!("privilege"))
+        (&json!("invalid"), &json!("privilege"))
     );
     assert!(!(wrong.stdout + &wrong.stderr).contains(CERTIFICATE));
 }

@@ -81,8 +81,8 @@ pub(super) const fn signature_name(signature: Signature) -> &'static str {
         Signature::None => "none",
         Signature::NotChecked => "not_checked",
         Signature::OtherKey => "other_key",
-        Signature::Valid => "right",
-        Signature::Invalid => "wrong",
+        Signature::Valid => "valid",
+        Signature::Invalid => "invalid",
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    clock::Clock,
+    clock::{Clock, WallTime},
     grant::FaultClass,
     provider::{
         Provider,
@@ -14,7 +14,9 @@ use crate::{
             presets::{ALL, Preset},
             tests::{default_life, demo_of, fetch, read},
         },
+        read_token,
     },
+    reading::{Jwt, View},
     sandbox::{self, Sandbox},
     source::{FetchError, Fetched, Granted, base_url::BaseUrl},
 };
@@ -106,6 +108,12 @@ async fn every_preset_receives_its_upstreams_credential() {
         assert!(ttl <= Duration::from_secs(life) && ttl >= Duration::from_secs(least), "{name}");
         assert_eq!(matches!(first.granted, Granted::Stated(_)), is_stated, "{name}");
         assert!(first.content.as_str().starts_with(start), "{name}");
+        if let Some(token) = Jwt::decode(first.content.as_str()) {
+            let reading =
+                read_token(&token, View { now: WallTime::from_unix_seconds(0), mask: None });
+            assert!(reading.lines[0].text.contains("of the sandbox"), "{name}: {reading:?}");
+            assert_eq!(reading.warnings, [], "{name}");
+        }
         let second = fixture.fetch().await.unwrap();
         let is_same = first.mark.fingerprint == second.mark.fingerprint;
         assert_eq!(is_same, name == "wechat", "{name}: the same until shortly before its end");
