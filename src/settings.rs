@@ -26,7 +26,7 @@ use self::problems::ProblemAtOffset;
 pub use self::{
     file::{is_readable_by_others, open_regular},
     followed::{Followed, KeyFiles},
-    problems::{Problem, Problems},
+    problems::{Problem, ProblemKind, Problems},
     secret::{NameKeys, SecretKeys, SecretOrigin, read_opened_secret, read_secret},
     section::{MAX_DURATION, Section, shown, unknown_key},
     signing::{SecretError, SigningSecret},
@@ -103,6 +103,7 @@ impl<'a> Document<'a> {
             // The full toml error quotes the line.
             offset: error.span().map_or(0, |span| span.start),
             message: format!("is not TOML: {}", error.message()),
+            kind: ProblemKind::File,
         });
         Err(Problems::new(file, text, problems.collect()))
     }
@@ -136,6 +137,7 @@ impl<'a> Document<'a> {
                     problems.push(ProblemAtOffset {
                         offset: 0,
                         message: "could not be read".to_owned(),
+                        kind: ProblemKind::File,
                     });
                 }
                 Err(Problems::new(self.file, self.text, problems))
@@ -145,12 +147,17 @@ impl<'a> Document<'a> {
 
     fn warn(&self, offset: usize, path: &str, message: &str) {
         let message = format!("{}: {message}", path.escape_debug());
-        self.warnings.borrow_mut().push(ProblemAtOffset { offset, message });
+        let kind = ProblemKind::File;
+        self.warnings.borrow_mut().push(ProblemAtOffset { offset, message, kind });
     }
 
     fn problem(&self, offset: usize, path: &str, message: &str) {
+        self.add_problem(offset, path, message, ProblemKind::File);
+    }
+
+    fn add_problem(&self, offset: usize, path: &str, message: &str, kind: ProblemKind) {
         let message = format!("{}: {message}", path.escape_debug());
-        self.problems.borrow_mut().push(ProblemAtOffset { offset, message });
+        self.problems.borrow_mut().push(ProblemAtOffset { offset, message, kind });
     }
 }
 

@@ -232,7 +232,7 @@ pub(super) fn log_warnings(warnings: impl IntoIterator<Item = String>) {
 
 /// Logs settings that are valid but probably not intended.
 pub(super) fn log_setting_warnings(warnings: &[Problem]) {
-    for Problem { line, message } in warnings {
+    for Problem { line, message, .. } in warnings {
         let warning = message.as_str();
         tracing::warn!(line, warning, "a setting has a warning");
     }

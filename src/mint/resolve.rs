@@ -147,7 +147,7 @@ impl<'a> Target<'a> {
         match &self.entry {
             Ok(found) => Ok((found.profile, Ok(ResourceEntry::clone(&found.entry)))),
             Err(Missing::NoProfile) => {
-                let required = "name a profile, since there is no default";
+                let required = "is missing, and there is no default profile";
                 let required = Violation::new(Field::Profile, Invalid::ProfileRequired, required);
                 Err(Refusal::Invalid(vec![required]))
             }
@@ -162,7 +162,7 @@ impl BadResource {
     fn violation(self) -> Violation {
         match self {
             Self::Absent => {
-                let required = "name a resource, since the profile has no default";
+                let required = "is missing, and the profile has no default resource";
                 Violation::new(Field::Resource, Invalid::ResourceRequired, required)
             }
             Self::Malformed(error) => {

@@ -6,6 +6,16 @@ use std::fmt;
 pub(super) struct ProblemAtOffset {
     pub(super) offset: usize,
     pub(super) message: String,
+    pub(super) kind: ProblemKind,
+}
+
+/// What is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProblemKind {
+    /// The file itself.
+    File,
+    /// The file is right, but a secret that it locates does not exist.
+    MissingSecret,
 }
 
 /// One problem of a file.
@@ -15,6 +25,8 @@ pub struct Problem {
     pub line: Option<usize>,
     /// The key's path and the problem.
     pub message: String,
+    /// What is wrong.
+    pub kind: ProblemKind,
 }
 
 /// All problems of a file, by line; displayed one per line.
@@ -26,10 +38,10 @@ pub struct Problems {
 
 impl Problems {
     pub(super) fn new(file: &str, text: &str, problems: Vec<ProblemAtOffset>) -> Self {
-        let list = problems.into_iter().map(|ProblemAtOffset { offset, message }| {
+        let list = problems.into_iter().map(|ProblemAtOffset { offset, message, kind }| {
             let before = text.as_bytes().iter().take(offset);
             let line = 1 + before.filter(|byte| **byte == b'\n').count();
-            Problem { line: Some(line), message }
+            Problem { line: Some(line), message, kind }
         });
         let mut list: Vec<_> = list.collect();
         list.sort_by_key(|problem| problem.line);
@@ -39,7 +51,7 @@ impl Problems {
     /// One problem that concerns all of `file`.
     #[must_use]
     pub fn with_file(file: &str, message: impl Into<String>) -> Self {
-        let problem = Problem { line: None, message: message.into() };
+        let problem = Problem { line: None, message: message.into(), kind: ProblemKind::File };
         Self { file: file.to_owned(), list: vec![problem] }
     }
 
@@ -58,7 +70,7 @@ impl Problems {
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, Problem { line, message }) in self.list.iter().enumerate() {
+        for (index, Problem { line, message, .. }) in self.list.iter().enumerate() {
             if index > 0 {
                 f.write_str("\n")?;
             }

@@ -82,6 +82,12 @@ impl Section<'_> {
                 let named = named(path, is_path);
                 let secret = match self.key_file(path) {
                     Ok(text) => text,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                        let message =
+                            format!("the file {named}does not exist: write the secret to it");
+                        self.missing_secret(file, &message);
+                        return None;
+                    }
                     Err(error) => {
                         self.problem(file, format!("the file {named}cannot be read: {error}"));
                         return None;
@@ -104,9 +110,11 @@ impl Section<'_> {
                 let name = self.text(env)?;
                 let named = named(name, is_variable);
                 let Some(text) = self.env(name).map(Zeroizing::new) else {
-                    let message =
-                        format!("the environment variable {named}is not set, or is not UTF-8 text");
-                    self.problem(env, message);
+                    let message = format!(
+                        "the environment variable {named}is not set, or is not UTF-8 text: set it \
+                         to the secret"
+                    );
+                    self.missing_secret(env, &message);
                     return None;
                 };
                 self.warn(env, IN_ENVIRONMENT);

@@ -7,7 +7,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::{Document, KeyFiles};
+use super::{Document, KeyFiles, ProblemKind};
 
 /// Longer than any configured duration, and short enough to add up without overflow.
 pub const MAX_DURATION: Duration = Duration::from_secs(366 * 24 * 60 * 60);
@@ -270,6 +270,12 @@ impl<'a> Section<'a> {
     /// Reports a problem with a key or with its absence.
     pub fn problem(&self, key: &str, message: impl AsRef<str>) {
         self.document.problem(self.offset_of(key), &self.path_of(key), message.as_ref());
+    }
+
+    /// Reports that the secret that this key locates does not exist.
+    pub(super) fn missing_secret(&self, key: &str, message: &str) {
+        let (offset, path) = (self.offset_of(key), self.path_of(key));
+        self.document.add_problem(offset, &path, message, ProblemKind::MissingSecret);
     }
 
     /// Warns that a key is valid but may be a mistake.

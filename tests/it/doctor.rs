@@ -235,7 +235,7 @@ async fn broken_secrets_and_files_have_fixes() {
 
     fs::remove_file(healthy.secret()).expect("removed");
     let missing = doctor(healthy.path(), &[]).await;
-    missing.expect(problem, "fail", "No such file", "create the file");
+    missing.expect(problem, "fail", "does not exist", "create the file");
     assert_eq!(missing.code, Some(1));
 
     fs::write(healthy.secret(), DEMO_API_KEY_SECRET).expect("written");

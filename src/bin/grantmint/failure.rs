@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, error::Error, fmt, io, time::Duration};
 
-use grantmint::settings::Problems;
+use grantmint::settings::{Problem, ProblemKind, Problems};
 use serde_json::{Map, Value, json};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -182,33 +182,45 @@ impl From<Status> for Failure {
 impl From<Problems> for Failure {
     /// An invalid configuration.
     fn from(problems: Problems) -> Self {
-        let check = format!(
-            "see the sample grantmint.toml for every key; after fixing, run: grantmint check {}",
-            problems.file()
-        );
-        Self::in_file("configuration", check, &problems)
+        let check = format!("run: grantmint check {}", problems.file());
+        let missing = |problem: &Problem| problem.kind == ProblemKind::MissingSecret;
+        if !problems.list().iter().all(missing) {
+            let next =
+                format!("see the sample grantmint.toml for every key; after fixing, {check}");
+            return Self::in_file("configuration", next, &problems);
+        }
+        let message = match problems.list().len() {
+            1 => "a secret is missing".to_owned(),
+            more => format!("{more} secrets are missing"),
+        };
+        let failure = Self::permanent(message).next(format!("then {check}"));
+        Self { details: details(&problems), ..failure }
     }
 }
 
 impl Failure {
     /// An invalid file of this kind, and what to do next if it could be read.
     pub(crate) fn in_file(kind: &str, next: impl Into<String>, problems: &Problems) -> Self {
-        let (file, list) = (problems.file(), problems.list());
+        let list = problems.list();
         let count = match list.len() {
             1 => "one problem".to_owned(),
             more => format!("{more} problems"),
         };
-        let details = list.iter().map(|problem| Detail {
-            place: file.to_owned(),
-            line: problem.line,
-            message: problem.message.clone(),
-        });
         let failure = Self::permanent(format!("{count} in the {kind}"));
         // A problem without a line is a file that could not be read.
         let was_read = list.iter().any(|problem| problem.line.is_some());
         let failure = if was_read { failure.next(next) } else { failure };
-        Self { details: details.collect(), ..failure }
+        Self { details: details(problems), ..failure }
     }
+}
+
+fn details(problems: &Problems) -> Vec<Detail> {
+    let detail = |problem: &Problem| Detail {
+        place: problems.file().to_owned(),
+        line: problem.line,
+        message: problem.message.clone(),
+    };
+    problems.list().iter().map(detail).collect()
 }
 
 fn what_next(status: &Status) -> Option<Cow<'static, str>> {
@@ -222,9 +234,13 @@ fn what_next(status: &Status) -> Option<Cow<'static, str>> {
         Some("UPSTREAM_REJECTED" | "UPSTREAM_THROTTLED" | "GRANT_EXPIRED" | "GRANT_PENDING") => {
             Some("to see the grant status: grantmint grants")
         }
-        Some(
-            "PROFILE_REQUIRED" | "PROFILE_NOT_FOUND" | "RESOURCE_REQUIRED" | "RESOURCE_NOT_FOUND",
-        ) => Some("to see what is configured, run on the server's host: grantmint check FILE"),
+        Some("PROFILE_REQUIRED") => Some("name one with --profile"),
+        Some("RESOURCE_REQUIRED") => Some("name one with --resource"),
+        Some("PARAM_REQUIRED") => Some("set it with --param NAME=VALUE"),
+        Some("PROFILE_NOT_FOUND" | "RESOURCE_NOT_FOUND") => Some(
+            "grantmint grants lists the profiles that have grants; grantmint check FILE, on the \
+             server's host, lists all",
+        ),
         _ => None,
     };
     next.map(Cow::Borrowed)
@@ -248,6 +264,7 @@ fn retry_delay(status: &Status) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use grantmint::config::Config;
     use tonic_types::ErrorDetails;
 
     use super::*;
@@ -280,6 +297,36 @@ mod tests {
                 "next": "to see the grant status: grantmint grants",
             })
         );
+    }
+
+    #[test]
+    fn missing_secret_is_the_heading_unless_the_file_is_wrong_too() {
+        let example = include_str!("../../../examples/providers/livekit.toml");
+        let failure = |text: &str| {
+            let problems = Config::parse_with("f.toml", text, &|_| None).unwrap_err();
+            Failure::from(problems).to_string()
+        };
+        let missing = failure(example);
+        assert!(missing.starts_with("a secret is missing\n  f.toml:"), "{missing}");
+        let next = "does not exist: write the secret to it\n  then run: grantmint check f.toml";
+        assert!(missing.ends_with(next), "{missing}");
+        let wrong = failure(&format!("sever = 1\n{example}"));
+        assert!(wrong.starts_with("2 problems in the configuration\n"), "{wrong}");
+    }
+
+    #[test]
+    fn missing_name_is_followed_by_its_flag() {
+        for (reason, flag) in [
+            ("PROFILE_REQUIRED", "--profile"),
+            ("RESOURCE_REQUIRED", "--resource"),
+            ("PARAM_REQUIRED", "--param"),
+        ] {
+            let mut details = ErrorDetails::new();
+            details.set_error_info(reason, "grantmint", std::collections::HashMap::new());
+            let status = Status::with_error_details(Code::InvalidArgument, "is missing", details);
+            let failure = Failure::from(status).to_string();
+            assert!(failure.contains(&format!(" with {flag}")), "{failure}");
+        }
     }
 
     #[test]

@@ -114,7 +114,7 @@ fn probably_unintended_settings_get_a_warning() {
          allow = [{ profiles = [\"speech\"], identities = [\"viewer-*\"] }]\n",
     )
     .unwrap();
-    let [.., Problem { line: Some(15), message }] = config.warnings.as_slice() else {
+    let [.., Problem { line: Some(15), message, .. }] = config.warnings.as_slice() else {
         panic!("{:?}", config.warnings)
     };
     assert!(message.contains("tokens of profile speech contain no identity"), "{message}");

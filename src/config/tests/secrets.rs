@@ -72,10 +72,7 @@ fn problem_with_a_secret_is_reported_without_it() {
     let path = directory.path().join("twilio");
     let key = format!("api_key_secret_file = \"{}\"", path.display());
     let file = format!("f.toml:5: profiles.live.api_key_secret_file: the file {}", path.display());
-    assert_eq!(
-        reported(&key),
-        format!("{file} cannot be read: No such file or directory (os error 2)")
-    );
+    assert_eq!(reported(&key), format!("{file} does not exist: write the secret to it"));
 
     fs::write(&path, &SECRET[..31]).unwrap();
     let short = reported(&key);
@@ -92,7 +89,7 @@ fn problem_with_a_secret_is_reported_without_it() {
 
     assert_eq!(
         reported("api_key_secret_env = \"OTHER\""),
-        "f.toml:5: profiles.live.api_key_secret_env: the environment variable OTHER is not set, or is not UTF-8 text"
+        "f.toml:5: profiles.live.api_key_secret_env: the environment variable OTHER is not set, or is not UTF-8 text: set it to the secret"
     );
 }
 

@@ -21,7 +21,7 @@ const UNREAD: &str =
 /// The rows of an invalid configuration: each problem in the group of its section.
 pub(super) fn invalid(problems: &Problems) -> Vec<Row> {
     let file = problems.file();
-    let of_problem = |Problem { line, message }: &Problem| {
+    let of_problem = |Problem { line, message, .. }: &Problem| {
         let subject = Subject::new(group_of(message), place(file, *line));
         let fix = match line {
             Some(_) => fix::of_message(message),
@@ -44,7 +44,7 @@ pub(super) fn valid(path: &Path, config: &Config) -> Vec<Row> {
     };
     let file = path.display().to_string();
     let mut rows = vec![Subject::new(GROUP, &file).ok(format!("valid: {profiles}"))];
-    rows.extend(config.warnings.iter().map(|Problem { line, message }| {
+    rows.extend(config.warnings.iter().map(|Problem { line, message, .. }| {
         Subject::new(group_of(message), place(&file, *line))
             .warning(message.clone(), fix::of_message(message))
     }));

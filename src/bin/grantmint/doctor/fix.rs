@@ -12,6 +12,7 @@ const FAULTS: &str = include_str!("../../../../docs/operations.md");
 
 /// Parts of messages about the configuration and its files, and what to do.
 const MESSAGES: &[(&str, &str)] = &[
+    ("does not exist", "create the file, or correct its path in the configuration"),
     ("No such file", "create the file, or correct its path in the configuration"),
     (
         "Permission denied",
