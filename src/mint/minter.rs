@@ -51,7 +51,7 @@ pub enum Cause {
     UpstreamRejected,
     /// The upstream throttles the account.
     UpstreamThrottled,
-    /// The grant expired at this time and its successor is late.
+    /// The grant expired at this time and the next one is late.
     GrantExpired(WallTime),
     /// No grant has been received yet.
     GrantPending,

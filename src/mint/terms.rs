@@ -27,7 +27,7 @@ pub fn min_ttl(margin: Duration, spent: Duration) -> Duration {
 }
 
 /// The lifetime that every grant requested with `grant_ttl` can be relied on to have on arrival.
-/// Requests are judged by this, not by the current grant.
+/// Requests are checked against this, not against the current grant.
 #[must_use]
 pub fn dependable_ttl(grant_ttl: Duration) -> Duration {
     grant_ttl.saturating_sub(Duration::from_secs(2))

@@ -230,7 +230,7 @@ pub(super) fn unserved(
         minter::Cause::GrantExpired(_) => (
             Code::Unavailable,
             "GRANT_EXPIRED",
-            "the grant has expired and its successor is late; retry",
+            "the grant has expired and the next one is late; retry",
         ),
         minter::Cause::GrantPending => {
             (Code::Unavailable, "GRANT_PENDING", "no grant has been received yet; retry")

@@ -46,7 +46,8 @@ pub(crate) struct DoctorCommand {
     #[arg(long = "profile", value_name = "NAME", num_args = 1..)]
     profiles: Vec<String>,
 
-    /// Send nothing over the network: skip upstreams, issuers and the Workload API
+    /// Send nothing over the network: skip upstreams, issuers, the collector of traces and the
+    /// Workload API
     #[arg(long)]
     offline: bool,
 

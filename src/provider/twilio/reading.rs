@@ -80,7 +80,7 @@ fn players_grant_end(claims: &Map<String, Value>) -> Option<End> {
     let ends = PlaybackTimes::in_url(playback_url(claims)?)?.ends?;
     Some(End {
         name: "player_grant",
-        words: "the player's grant: no player can connect afterwards",
+        words: "the player's grant: after that, no player can connect",
         at: whole_seconds(ends),
     })
 }

@@ -150,7 +150,7 @@ fn end(mut span: Span, method: &str, code: Code) {
     span.set("rpc.system.name", "grpc");
     span.set("rpc.method", method.to_owned());
     span.set("rpc.response.status_code", name);
-    // All other codes are the caller's doing.
+    // The caller causes all other codes.
     if let Code::Unknown
     | Code::DeadlineExceeded
     | Code::Unimplemented

@@ -1,4 +1,4 @@
-//! The systemd unit, as systemd itself judges it.
+//! The systemd unit, analyzed by systemd itself.
 
 use std::fs;
 
