@@ -210,7 +210,7 @@ bench: peer-tools library-tools
 bench-quick:
 	$(MAKE) bench ARGS="--quick $(ARGS)"
 
-## The release: an archive with the binary, completions, manual pages and licences, an SBOM, and
+## The release: an archive with the binary, completions, manual pages and licenses, an SBOM, and
 ## their checksums. The same commit makes the same archive, with the same compiler and paths.
 DIST := target/dist
 VERSION := $(shell sed -n '/^version = /{s/.*"\(.*\)"/\1/p;q}' Cargo.toml)

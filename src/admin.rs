@@ -48,7 +48,7 @@ pub struct Config {
     /// Whether the pages name resources; unset: on loopback only.
     pub details: Option<bool>,
     /// Key for the pseudonyms that replace resource names. Without a key, anyone who knows a
-    /// resource's name can recognise its pseudonym on the pages.
+    /// resource's name can recognize its pseudonym on the pages.
     pub names_key: Option<SigningSecret>,
     /// Accepted `Host` names, in lower case, besides `localhost` and IP addresses.
     pub hosts: Vec<String>,

@@ -95,7 +95,7 @@ impl Generation {
     /// Older than every grant.
     pub const NONE: Self = Self(0);
 
-    /// The label of a grant requested at `wall`, after one labelled `last`.
+    /// The label of a grant requested at `wall`, after one labeled `last`.
     #[must_use]
     pub fn after(last: Self, wall: WallTime) -> Self {
         Self(wall.unix_micros().max(last.0.saturating_add(1)))

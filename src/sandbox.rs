@@ -41,7 +41,7 @@ pub use self::{
     config::{Config, MAX_CONCURRENT},
     counters::{Counters, Request},
     endpoint::{
-        AnswerContext, Credential, Endpoint, Flaw, HeaderContext, Random, Recognised, bodies,
+        AnswerContext, Credential, Endpoint, Flaw, HeaderContext, Random, Recognized, bodies,
     },
     fault::{BadBody, Effect, Fault, FaultError, RetryAfter, When},
 };

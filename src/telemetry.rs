@@ -54,7 +54,7 @@ impl LogFormat {
     }
 }
 
-/// Starts logging to standard error. Human-readable lines are coloured if that is a terminal and
+/// Starts logging to standard error. Human-readable lines are colored if that is a terminal and
 /// `NO_COLOR` (<https://no-color.org>) is not set.
 ///
 /// `filter` stays in force until the process ends. Without one, the default is in force until
@@ -72,14 +72,14 @@ pub fn start_logging(
 ) -> Result<LogEnd, LoggingError> {
     let default = LogFilter::default();
     let in_force: EnvFilter = filter.unwrap_or(&default).into();
-    let colours =
+    let colors =
         io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty());
     let (lines, end) = log_lines(format, io::stderr()).map_err(|_| LoggingError::Thread)?;
     let builder =
         tracing_subscriber::fmt().with_env_filter(in_force).with_writer(move || lines.clone());
     let (started, set) = match format {
         LogFormat::Human => {
-            let builder = builder.with_target(false).with_ansi(colours).with_filter_reloading();
+            let builder = builder.with_target(false).with_ansi(colors).with_filter_reloading();
             let set = setter(builder.reload_handle());
             (builder.finish().with(problems).try_init(), set)
         }

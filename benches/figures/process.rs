@@ -70,7 +70,7 @@ pub(crate) struct Server {
 
 impl Server {
     /// Starts a program that reads `input` and prints its addresses as a line of JSON, on these
-    /// cores; this thread returns to the clients' core afterwards.
+    /// cores; this thread returns to the clients' core afterward.
     pub(crate) fn start(
         mut command: Command,
         input: &str,

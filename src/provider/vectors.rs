@@ -79,7 +79,7 @@ pub struct Token {
     /// The claims that differ from token to token, including the token ID, if any.
     pub random: &'static [&'static str],
     /// Brings claims with the same meaning, theirs and ours, into one form.
-    pub normalise: fn(&mut Map<String, Value>),
+    pub normalize: fn(&mut Map<String, Value>),
     /// What was adjusted because our tokens differ on purpose.
     pub adjusted: Option<&'static str>,
     /// How it is parsed and its signature verified.
@@ -177,7 +177,7 @@ impl<I> Recorded<I> {
             header: self.header.clone(),
             claims: self.claims.clone().ok_or(VectorError::Missing("claims"))?,
             random: &[],
-            normalise: |_| {},
+            normalize: |_| {},
             adjusted: None,
             signed,
         })

@@ -343,7 +343,7 @@ impl Reported {
 
 impl Watch {
     /// Checks the caller's rights again if the entries have changed. The watch may show more
-    /// afterwards; it fails if it would show less.
+    /// afterward; it fails if it would show less.
     fn recheck_rights(&mut self) -> Result<(), Status> {
         self.rights.mark_unchanged();
         let valid = self.access.caller().is_valid();

@@ -23,7 +23,7 @@ use crate::{
 
 const DOMAIN: &str = "grantmint";
 
-/// The metadata key honoured by gRPC clients with a retry policy.
+/// The metadata key honored by gRPC clients with a retry policy.
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
 /// The maximum jitter of a retry.

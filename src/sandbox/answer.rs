@@ -125,7 +125,7 @@ impl Answer {
     }
 }
 
-/// Serialises a value with string keys and infallible members, which cannot fail.
+/// Serializes a value with string keys and infallible members, which cannot fail.
 pub(super) fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }

@@ -103,7 +103,7 @@ pub(super) struct Line {
     held_ms: Option<u64>,
 }
 
-/// Serialises the notes as members of a line.
+/// Serializes the notes as members of a line.
 fn members<S: Serializer>(
     notes: &[(&'static str, Option<String>)],
     serializer: S,
@@ -201,7 +201,7 @@ impl Entry {
         self.ledger.clock.now().boot.since(self.at.boot)
     }
 
-    pub(super) fn recognised(
+    pub(super) fn recognized(
         &self,
         resource: Option<&str>,
         notes: Vec<(&'static str, Option<String>)>,
@@ -297,7 +297,7 @@ mod tests {
 
         let long = "\u{e9}".repeat(1_000);
         let entry = ledger.enter();
-        entry.recognised(Some(&long), vec![("ttl", Some(long.clone()))]);
+        entry.recognized(Some(&long), vec![("ttl", Some(long.clone()))]);
         entry.fault(&format!("body-text={long}").parse().unwrap());
         let last = ledger.requests().pop().unwrap();
         assert_eq!((last.note("ttl"), last.note("other")), (last.resource.as_deref(), None));

@@ -55,7 +55,7 @@ impl fmt::Display for Reset {
 
 impl Error for Reset {}
 
-/// A response extension: how long the connection may be idle afterwards.
+/// A response extension: how long the connection may be idle afterward.
 #[derive(Clone, Copy)]
 pub(super) struct KeepAlive(pub(super) Duration);
 
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn gzip_is_a_gzip_file() {
-        // The check value in CRC catalogues.
+        // The check value in CRC catalogs.
         assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
         let file = gzip(b"123456789");
         let (head, rest) = file.split_at(10);

@@ -15,8 +15,8 @@ use crate::clock::WallTime;
 /// request is for it, and the response. An endpoint receives whole requests and never waits.
 ///
 /// With several endpoints, the engine routes a request to the one that
-/// [recognises](Self::recognise) most of it; the first of equals wins. Endpoints of one kind are
-/// therefore told apart by the credential. A request that no endpoint recognises goes to the
+/// [recognizes](Self::recognize) most of it; the first of equals wins. Endpoints of one kind are
+/// therefore told apart by the credential. A request that no endpoint recognizes goes to the
 /// first.
 ///
 /// Its `Debug` must not show secrets.
@@ -27,8 +27,8 @@ pub trait Endpoint: fmt::Debug + Send + Sync {
         &[]
     }
 
-    /// Reports what it recognises in a request.
-    fn recognise(&self, request: &Request<Bytes>) -> Recognised;
+    /// Reports what it recognizes in a request.
+    fn recognize(&self, request: &Request<Bytes>) -> Recognized;
 
     /// Responds as the upstream would: with [a grant](Answer::granting), which has the flaw in
     /// `context`, or with a refusal.
@@ -60,9 +60,9 @@ pub fn bodies(endpoints: &[Arc<dyn Endpoint>]) -> Vec<&'static str> {
     bodies
 }
 
-/// What an endpoint recognises in a request.
+/// What an endpoint recognizes in a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Recognised {
+pub struct Recognized {
     /// Whether the path is one of the endpoint's.
     pub path: bool,
     /// Whether the credential is the endpoint's.
@@ -151,8 +151,8 @@ impl Random {
 pub(super) struct NoEndpoint;
 
 impl Endpoint for NoEndpoint {
-    fn recognise(&self, _request: &Request<Bytes>) -> Recognised {
-        Recognised::default()
+    fn recognize(&self, _request: &Request<Bytes>) -> Recognized {
+        Recognized::default()
     }
 
     fn answer(&self, _request: &Request<Bytes>, _context: &mut AnswerContext<'_>) -> Answer {

@@ -18,7 +18,7 @@ use super::{
     counters::{Entry, Ledger},
     delivery::{Body, KeepAlive, Reset},
     endpoint::{
-        AnswerContext, Endpoint, Flaw, HeaderContext, NoEndpoint, Random, Recognised, bodies,
+        AnswerContext, Endpoint, Flaw, HeaderContext, NoEndpoint, Random, Recognized, bodies,
     },
     fault::{BadBody, Effect, Fault, RetryAfter},
     script::{Script, Target},
@@ -78,8 +78,8 @@ impl Engine {
         let too_long = body.is_err();
         let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
         let request = Request::from_parts(head, body);
-        let (endpoint, Recognised { resource, notes, .. }) = self.endpoint_of(&request);
-        entry.recognised(resource.as_deref(), notes);
+        let (endpoint, Recognized { resource, notes, .. }) = self.endpoint_of(&request);
+        entry.recognized(resource.as_deref(), notes);
 
         if entry.in_flight > self.max_concurrent {
             let answer = endpoint.refusal(&request, StatusCode::TOO_MANY_REQUESTS);
@@ -107,11 +107,11 @@ impl Engine {
         Ok(response)
     }
 
-    /// The endpoint that recognises most of a request, and what it recognises.
-    fn endpoint_of(&self, request: &Request<Bytes>) -> (&dyn Endpoint, Recognised) {
-        let all = self.endpoints.iter().map(|it| (&**it, it.recognise(request))).enumerate();
+    /// The endpoint that recognizes most of a request, and what it recognizes.
+    fn endpoint_of(&self, request: &Request<Bytes>) -> (&dyn Endpoint, Recognized) {
+        let all = self.endpoints.iter().map(|it| (&**it, it.recognize(request))).enumerate();
         let most = all.max_by_key(|(at, (_, it))| (it.path, it.credential, Reverse(*at)));
-        most.map_or_else(|| (&NoEndpoint as &dyn Endpoint, Recognised::default()), |(_, most)| most)
+        most.map_or_else(|| (&NoEndpoint as &dyn Endpoint, Recognized::default()), |(_, most)| most)
     }
 
     fn trigger(&self, resource: &str, endpoint: &dyn Endpoint) -> Option<Fault> {

@@ -169,7 +169,7 @@ async fn equal_seeds_give_equal_grants() {
 }
 
 #[tokio::test]
-async fn endpoint_that_recognises_most_responds() {
+async fn endpoint_that_recognizes_most_responds() {
     let endpoint = |key| Arc::new(Plain { key }) as Arc<dyn Endpoint>;
     let config = Config::new(vec![endpoint("one"), endpoint("two"), endpoint("three")]);
     let sandbox = sandbox(config).await;

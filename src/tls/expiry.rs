@@ -45,7 +45,7 @@ impl Remaining {
 }
 
 /// Updates the certificate metrics, and logs a certificate each time that it reaches another step
-/// towards expiry. Never returns.
+/// toward expiry. Never returns.
 pub async fn watch(tls: Arc<Tls>, metrics: Metrics, clock: Clock) {
     let mut replaced = tls.replaced();
     let mut logged = HashMap::new();

@@ -155,7 +155,7 @@ impl<'a> Members<'a> {
     }
 }
 
-/// Parses a text; a fraction may parse to a neighbouring double.
+/// Parses a text; a fraction may parse to a neighboring double.
 fn parsed(text: &str) -> Option<Json> {
     serde_json::from_str(text).ok()
 }

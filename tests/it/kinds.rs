@@ -179,7 +179,7 @@ pub(crate) fn in_toml(value: &Value) -> String {
 }
 
 #[test]
-fn vendor_tokens_are_recognised_only_by_their_own_kind() {
+fn vendor_tokens_are_recognized_only_by_their_own_kind() {
     let files = [
         ("100ms", include_str!("../vectors/100ms.json"), 7),
         ("cloudflare-stream", include_str!("../vectors/cloudflare-stream.json"), 8),

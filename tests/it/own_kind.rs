@@ -27,7 +27,7 @@ use grantmint::{
         ExpiryPolicy, GetGrantRequest, MintOptions, grant_service_client::GrantServiceClient,
         token_service_client::TokenServiceClient,
     },
-    sandbox::{Answer, AnswerContext, Endpoint, Recognised},
+    sandbox::{Answer, AnswerContext, Endpoint, Recognized},
     settings::{Problems, Section},
     source::{FetchError, FetchRequest, Fetched, GrantSource, Granted, Mark, base_url::BaseUrl},
     token::{TokenFormat, verbatim::Verbatim},
@@ -124,8 +124,8 @@ impl Upstream for Own {
 }
 
 impl Endpoint for Own {
-    fn recognise(&self, _: &Request<Bytes>) -> Recognised {
-        Recognised::default()
+    fn recognize(&self, _: &Request<Bytes>) -> Recognized {
+        Recognized::default()
     }
 
     fn answer(&self, _: &Request<Bytes>, _: &mut AnswerContext<'_>) -> Answer {

@@ -243,12 +243,12 @@
     if (node.shown === text) return;
     node.shown = text;
     const layers = [];
-    const add = (ages, colour, height) => {
+    const add = (ages, color, height) => {
       if (!ages.length) return;
       const stops = [...new Set(ages)].sort((one, other) => other - one).map((age) => {
         const from = ((PERIODS - 1 - age) / PERIODS) * 100;
         const to = from + 100 / PERIODS - 0.35;
-        return `transparent ${from}%, ${colour} ${from}%, ${colour} ${to}%, transparent ${to}%`;
+        return `transparent ${from}%, ${color} ${from}%, ${color} ${to}%, transparent ${to}%`;
       });
       layers.push([`linear-gradient(to right, ${stops.join(", ")})`, `100% ${height}%`]);
     };

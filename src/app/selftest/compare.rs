@@ -57,8 +57,8 @@ pub fn compare(theirs: &Token, ours: &Minted, secret: &str) -> Vec<Difference> {
             differences.push(Difference::new(format!("claim {name}"), "a random value", NOTHING));
         }
     }
-    (theirs.normalise)(&mut meant);
-    (theirs.normalise)(&mut claims);
+    (theirs.normalize)(&mut meant);
+    (theirs.normalize)(&mut claims);
     members("header ", &theirs.header, &header, &mut differences);
     members("claim ", &meant, &claims, &mut differences);
     differences

@@ -103,7 +103,7 @@ impl BulkCommand {
             return Ok(Exit::Done);
         }
         let _ = output.sink.flush();
-        match (failure, output.summarise(started.elapsed())) {
+        match (failure, output.summarize(started.elapsed())) {
             (Some(failure), _) => Err(failure),
             (None, 0) => Ok(Exit::Done),
             (None, _) => Ok(Exit::PastUse),
@@ -281,7 +281,7 @@ impl Output<'_> {
     }
 
     /// Prints a summary. Returns how many tokens are past their use-by time.
-    fn summarise(&self, took: Duration) -> usize {
+    fn summarize(&self, took: Duration) -> usize {
         let now = Clock::system().now().wall;
         let (done, all, took) = (self.done, self.all, took.as_secs_f64());
         let (past_use, waits) = (self.use_by.past_use(now), lock(&self.waits));

@@ -11,7 +11,7 @@ use crate::{
     dial,
     exit::Exit,
     output::{self, MessageFormat, StdoutError, seconds},
-    terminal::{Colour, Paint},
+    terminal::{Color, Paint},
 };
 
 /// Why a command failed.
@@ -91,7 +91,7 @@ impl Failure {
     pub(crate) fn report(&self, format: MessageFormat) {
         match format {
             MessageFormat::Text => {
-                let label = Paint::stderr().with(Colour::Red, "error:");
+                let label = Paint::stderr().with(Color::Red, "error:");
                 output::message(&format!("{label} {self}"));
             }
             MessageFormat::Json => output::object("error", &self.to_json()),

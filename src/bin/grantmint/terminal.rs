@@ -1,15 +1,15 @@
-//! Colours and the size of a terminal, through the crate `console`.
+//! Colors and the size of a terminal, through the crate `console`.
 //!
-//! Whether to colour is decided here: `console` takes an empty `NO_COLOR` for a set one, against
-//! <https://no-color.org>, and colours pipes where `CLICOLOR_FORCE` is set.
+//! Whether to color is decided here: `console` takes an empty `NO_COLOR` for a set one, against
+//! <https://no-color.org>, and colors pipes where `CLICOLOR_FORCE` is set.
 
 use std::{env, ffi::OsStr};
 
 use console::{Style, Term, is_dumb};
 
-/// A colour and its meaning.
+/// A color and its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Colour {
+pub(crate) enum Color {
     /// Failed or expired.
     Red,
     /// Healthy.
@@ -18,14 +18,14 @@ pub(crate) enum Colour {
     Yellow,
 }
 
-/// Colours text, or leaves it as it is.
+/// Colors text, or leaves it as it is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Paint {
     on: bool,
 }
 
 impl Paint {
-    /// Colours or not.
+    /// Colors or not.
     pub(crate) const fn new(on: bool) -> Self {
         Self { on }
     }
@@ -41,22 +41,22 @@ impl Paint {
     }
 
     fn of(terminal: &Term) -> Self {
-        Self::new(may_colour(can_redraw(terminal), env::var_os("NO_COLOR").as_deref()))
+        Self::new(may_color(can_redraw(terminal), env::var_os("NO_COLOR").as_deref()))
     }
 
-    /// The text in this colour.
-    pub(crate) fn with(self, colour: Colour, text: &str) -> String {
+    /// The text in this color.
+    pub(crate) fn with(self, color: Color, text: &str) -> String {
         let style = Style::new().force_styling(self.on);
-        let style = match colour {
-            Colour::Red => style.red(),
-            Colour::Green => style.green(),
-            Colour::Yellow => style.yellow(),
+        let style = match color {
+            Color::Red => style.red(),
+            Color::Green => style.green(),
+            Color::Yellow => style.yellow(),
         };
         style.apply_to(text).to_string()
     }
 }
 
-fn may_colour(terminal: bool, no_color: Option<&OsStr>) -> bool {
+fn may_color(terminal: bool, no_color: Option<&OsStr>) -> bool {
     terminal && no_color.is_none_or(OsStr::is_empty)
 }
 
@@ -85,10 +85,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn colours_need_a_terminal_and_no_no_color() {
-        assert!(may_colour(true, None) && may_colour(true, Some(OsStr::new(""))));
-        assert!(!may_colour(true, Some(OsStr::new("1"))) && !may_colour(false, None));
-        assert_eq!(Paint::new(true).with(Colour::Red, "x"), "\x1b[31mx\x1b[0m");
-        assert_eq!(Paint::new(false).with(Colour::Red, "x"), "x");
+    fn colors_need_a_terminal_and_no_no_color() {
+        assert!(may_color(true, None) && may_color(true, Some(OsStr::new(""))));
+        assert!(!may_color(true, Some(OsStr::new("1"))) && !may_color(false, None));
+        assert_eq!(Paint::new(true).with(Color::Red, "x"), "\x1b[31mx\x1b[0m");
+        assert_eq!(Paint::new(false).with(Color::Red, "x"), "x");
     }
 }

@@ -39,8 +39,8 @@ fn secret_is_read_from_file_or_variable_and_never_shown() {
         let endpoint = config.profiles[0].provider.upstream().unwrap().endpoint();
         let basic = BASE64_STANDARD.encode(format!("SK0123456789abcdef0123456789abcdef:{SECRET}"));
         let request = Request::builder().header(header::AUTHORIZATION, format!("Basic {basic}"));
-        let recognised = endpoint.recognise(&request.body(Bytes::new()).unwrap());
-        assert_eq!(format!("{:?}", recognised.credential), "Proven");
+        let recognized = endpoint.recognize(&request.body(Bytes::new()).unwrap());
+        assert_eq!(format!("{:?}", recognized.credential), "Proven");
     }
 }
 

@@ -21,7 +21,7 @@ use super::{
     template::Placeholder,
 };
 use crate::sandbox::{
-    Answer, AnswerContext, Credential, Endpoint, Flaw, HeaderContext, Recognised,
+    Answer, AnswerContext, Credential, Endpoint, Flaw, HeaderContext, Recognized,
 };
 
 /// The fault bodies specific to these credentials.
@@ -141,12 +141,12 @@ impl Endpoint for Emulated {
         &BODIES
     }
 
-    fn recognise(&self, request: &Request<Bytes>) -> Recognised {
+    fn recognize(&self, request: &Request<Bytes>) -> Recognized {
         let Some(captured) = Captured::of(&self.config, request) else {
-            return Recognised::default();
+            return Recognized::default();
         };
         let requests_life = *request.method() == self.config.recipe.method;
-        Recognised {
+        Recognized {
             path: true,
             credential: match captured.proof(&self.config, None) {
                 Proof::Good => Credential::Proven,

@@ -57,7 +57,7 @@ impl Errors {
             && let Some(code) = codes.code_in(answer)
             && let Some(class) = codes.class_of(&code, answer.status.is_success())
         {
-            // A response with Retry-After is honoured, whatever the fault.
+            // A response with Retry-After is honored, whatever the fault.
             let class = match class {
                 FaultClass::Transient if says_when => FaultClass::Throttled,
                 class => class,

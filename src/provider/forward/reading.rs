@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_are_recognised_by_their_form() {
+    fn credentials_are_recognized_by_their_form() {
         let github = "what a GitHub App installation token; warning credential";
         assert_eq!(described(" ghs_16C7e42F292c6912\n").as_deref(), Some(github));
         let servers = r#"[{"urls": ["stun:a", "turn:b"], "username": "u", "credential": "hush"}]"#;

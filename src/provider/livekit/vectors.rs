@@ -44,7 +44,7 @@ pub(super) fn vectors() -> Result<Vec<Vector>, VectorError> {
             _ => {
                 let mut token = recorded.token(Signed::Secret)?.with_typ();
                 token.random = &["jti"];
-                token.normalise = drop_defaults;
+                token.normalize = drop_defaults;
                 recorded.minted(vec![setup], token)
             }
         })

@@ -118,7 +118,7 @@ impl ProductGrants {
     pub fn by_product(&self) -> Map<String, Json> {
         match serde_json::to_value(self) {
             Ok(Json::Object(map)) => map,
-            // These types always serialise to an object.
+            // These types always serialize to an object.
             _ => Map::new(),
         }
     }

@@ -19,7 +19,7 @@ use super::{config::Config, wire};
 use crate::{
     provider::twilio::ids::{AccountSid, ApiKeySecret, ApiKeySid, PlayerStreamerSid},
     sandbox::{
-        Answer, AnswerContext, Credential, Endpoint, Flaw, HeaderContext, Recognised,
+        Answer, AnswerContext, Credential, Endpoint, Flaw, HeaderContext, Recognized,
         request::{basic, form},
     },
 };
@@ -61,10 +61,10 @@ impl Endpoint for PlaybackGrantEndpoint {
         &grant::BODIES
     }
 
-    fn recognise(&self, request: &Request<Bytes>) -> Recognised {
+    fn recognize(&self, request: &Request<Bytes>) -> Recognized {
         let resource = resource_in(request.uri().path());
         let Form { ttl, allow_origin } = Form::of(request);
-        Recognised {
+        Recognized {
             path: resource.is_some(),
             credential: self.credential(request.headers()),
             resource: resource.filter(|_| request.method() == Method::POST).map(str::to_owned),

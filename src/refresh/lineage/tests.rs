@@ -157,7 +157,7 @@ fn far_future_expiry_is_no_reference() {
     assert_eq!(fixture.respond(50.0, 60, stating(31_536_000.0)), Ok(110.0));
     let end = fixture.respond(100.0, 60, stating(1_160.0)).unwrap();
     assert!((159.9..=160.0).contains(&end), "{end}");
-    // As the first of all, it is recognised once its grant has expired.
+    // As the first of all, it is recognized once its grant has expired.
     let mut fixture = Fixture::new();
     assert_eq!(fixture.respond(0.0, 60, stating(31_536_000.0)), Ok(60.0));
     for at in [50.0, 54.0, 58.0] {

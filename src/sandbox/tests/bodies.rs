@@ -66,7 +66,7 @@ async fn slow_body_sends_a_byte_per_second() {
 }
 
 #[tokio::test]
-async fn gzip_body_is_labelled_gzip() {
+async fn gzip_body_is_labeled_gzip() {
     let sandbox = demo().await;
     sandbox.set_fault(fault("body=gzip"));
     let reply = ask(&sandbox).await;

@@ -23,11 +23,11 @@ impl Endpoint for Plain {
         &["empty"]
     }
 
-    fn recognise(&self, request: &http::Request<Bytes>) -> Recognised {
+    fn recognize(&self, request: &http::Request<Bytes>) -> Recognized {
         let resource = request.uri().path().strip_prefix("/grants/");
         let mut form = form(request).into_iter();
         let ttl = form.find(|(name, _)| name == "ttl").map(|(_, value)| value);
-        Recognised {
+        Recognized {
             path: resource.is_some(),
             credential: match authorization(request.headers(), "bearer") {
                 Some(key) if key == self.key => Credential::Proven,
@@ -40,11 +40,11 @@ impl Endpoint for Plain {
     }
 
     fn answer(&self, request: &http::Request<Bytes>, context: &mut AnswerContext<'_>) -> Answer {
-        let recognised = self.recognise(request);
-        if recognised.credential != Credential::Proven {
+        let recognized = self.recognize(request);
+        if recognized.credential != Credential::Proven {
             return self.refusal(request, StatusCode::UNAUTHORIZED);
         }
-        if !recognised.path {
+        if !recognized.path {
             return self.refusal(request, StatusCode::NOT_FOUND);
         }
         let credential = format!("credential-{}", context.random.hex());

@@ -195,7 +195,7 @@ async fn failed_handshake_reveals_nothing_of_the_request() {
         (vec![21, 3, 1, 0, 2, 2, 80], broken),
         (vec![21, 3, 1, 0, 2, 2, 40], foreign),
         (vec![21, 3, 1, 0, 2, 2, 70], foreign),
-        // Unrecognised name; bad certificate, which can only be the client's.
+        // Unrecognized name; bad certificate, which can only be the client's.
         (vec![21, 3, 3, 0, 2, 2, 112], (FaultClass::Misconfigured, "TLS_NAME_NOT_SERVED")),
         (
             vec![21, 3, 3, 0, 2, 2, 42],

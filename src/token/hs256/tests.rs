@@ -145,7 +145,7 @@ fn value() -> impl Strategy<Value = Value> {
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
         any::<i64>().prop_map(Value::from),
-        // Other fractions may parse to a neighbouring double.
+        // Other fractions may parse to a neighboring double.
         any::<i32>().prop_map(|eighths| Value::from(f64::from(eighths) / 8.0)),
         any::<String>().prop_map(Value::from),
     ];

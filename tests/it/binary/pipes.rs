@@ -1,4 +1,4 @@
-//! Commands in pipes, pasted input, and editor artefacts in files.
+//! Commands in pipes, pasted input, and editor artifacts in files.
 
 use std::{fs, io, process::Stdio};
 
@@ -103,7 +103,7 @@ async fn inspect_finds_the_token_in_pasted_text() {
 }
 
 #[tokio::test]
-async fn editor_artefacts_are_ignored_or_refused_by_line() {
+async fn editor_artifacts_are_ignored_or_refused_by_line() {
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
     let dir = tempfile::tempdir().expect("a directory");
@@ -143,7 +143,7 @@ async fn editor_artefacts_are_ignored_or_refused_by_line() {
 }
 
 #[tokio::test]
-async fn editor_artefacts_in_secrets_and_config_are_handled() {
+async fn editor_artifacts_in_secrets_and_config_are_handled() {
     let config = Configured::with_secret("", "", &format!("\u{feff}{DEMO_API_KEY_SECRET}\r\n"));
     let text = fs::read(&config.file).expect("written");
     fs::write(&config.file, [b"\xef\xbb\xbf".as_slice(), &text].concat()).expect("written");

@@ -116,7 +116,7 @@ async fn watch_on_a_terminal_is_a_live_table_and_restores_it() {
     let status = soon(watch.wait()).await.expect("an exit");
     let written = terminal.all_written().await;
     assert_eq!(status.code(), Some(0), "{written}");
-    assert!(written.contains("\x1b[32mlive"), "colours: {written:?}");
+    assert!(written.contains("\x1b[32mlive"), "colors: {written:?}");
     assert!(written.contains("\x1b[3A\r"), "not redrawn in place: {written:?}");
     assert_eq!(written.matches("GRANT  ").count(), written.matches("Ctrl-C").count());
     // No terminal mode is changed that would have to be restored.
@@ -127,7 +127,7 @@ async fn watch_on_a_terminal_is_a_live_table_and_restores_it() {
 }
 
 #[tokio::test]
-async fn colours_and_redrawing_can_be_disabled() {
+async fn colors_and_redrawing_can_be_disabled() {
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
     for (variable, value, redrawn) in [("NO_COLOR", "1", true), ("TERM", "dumb", false)] {

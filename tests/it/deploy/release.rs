@@ -39,15 +39,15 @@ async fn archive_is_complete_and_reproducible() {
         "man/grantmint-health.1",
         "LICENSE-MIT",
         "LICENSE-APACHE",
-        "THIRD-PARTY-LICENCES.txt",
+        "THIRD-PARTY-LICENSES.txt",
     ] {
         assert!(files.contains(file), "{file} is not in {files:?}");
     }
 
-    let mut licences = Command::new("tar");
-    licences.arg("xzOf").arg(dirs[0].path().join("grantmint-test.tar.gz"));
-    let licences = succeeds(licences.arg("grantmint-test/THIRD-PARTY-LICENCES.txt")).await;
-    assert!(licences.contains("\naws-lc-sys ") && licences.contains("\ntokio "));
-    assert!(licences.contains("\n\nCopyright notices for The Rust Standard Library\n"));
-    assert!(!licences.contains("\nrcgen "), "it is linked into tests alone");
+    let mut licenses = Command::new("tar");
+    licenses.arg("xzOf").arg(dirs[0].path().join("grantmint-test.tar.gz"));
+    let licenses = succeeds(licenses.arg("grantmint-test/THIRD-PARTY-LICENSES.txt")).await;
+    assert!(licenses.contains("\naws-lc-sys ") && licenses.contains("\ntokio "));
+    assert!(licenses.contains("\n\nCopyright notices for The Rust Standard Library\n"));
+    assert!(!licenses.contains("\nrcgen "), "it is linked into tests alone");
 }

@@ -41,7 +41,7 @@ async fn in_node(cases: Vec<Value>) -> Vec<Value> {
     read
 }
 
-/// The kinds that recognise a token.
+/// The kinds that recognize a token.
 fn readers(token: &str) -> Vec<&'static str> {
     let jwt = Jwt::decode(token);
     let reads = KINDS.iter().filter(|kind| match &jwt {
@@ -51,7 +51,7 @@ fn readers(token: &str) -> Vec<&'static str> {
     reads.map(|kind| kind.name()).collect()
 }
 
-/// Strings that any escaping or normalisation would change.
+/// Strings that any escaping or normalization would change.
 fn text(most: usize) -> impl Strategy<Value = String> {
     let hostile =
         select(vec!["\",\"role\":\"moderator", "zo\u{eb} \u{10ffff}", "?>~\\\"{}", "</script>"]);
@@ -309,7 +309,7 @@ fn parts_of(token: &str) -> [Value; 2] {
 }
 
 #[tokio::test]
-async fn opentok_library_tokens_are_recognised() {
+async fn opentok_library_tokens_are_recognized() {
     let case = |form: &str| {
         json!({
             "library": "opentok",

@@ -11,7 +11,7 @@ use grantmint::{
         DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID, DEMO_RESOURCE,
     },
     sandbox::{
-        self, Answer, AnswerContext, Credential, Endpoint, Flaw, Recognised, Sandbox,
+        self, Answer, AnswerContext, Credential, Endpoint, Flaw, Recognized, Sandbox,
         request::authorization,
     },
 };
@@ -33,10 +33,10 @@ impl Endpoint for Plain {
         &["spaces"]
     }
 
-    fn recognise(&self, request: &Request<Bytes>) -> Recognised {
+    fn recognize(&self, request: &Request<Bytes>) -> Recognized {
         let path = request.uri().path() == "/issue";
         let key = authorization(request.headers(), "key");
-        Recognised {
+        Recognized {
             path,
             credential: if key == Some("K") { Credential::Proven } else { Credential::Foreign },
             resource: path.then(|| "default".to_owned()),
@@ -45,7 +45,7 @@ impl Endpoint for Plain {
     }
 
     fn answer(&self, request: &Request<Bytes>, context: &mut AnswerContext<'_>) -> Answer {
-        if self.recognise(request).credential != Credential::Proven {
+        if self.recognize(request).credential != Credential::Proven {
             let body = json!({"errcode": 40001});
             return Answer::json(StatusCode::OK, &body).refusing(StatusCode::UNAUTHORIZED);
         }

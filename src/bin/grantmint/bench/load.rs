@@ -28,7 +28,7 @@ use crate::{
 /// How often the progress is shown.
 const TICK: Duration = Duration::from_millis(500);
 
-/// The pause of a caller without a connection: dialling is not part of the load.
+/// The pause of a caller without a connection: dialing is not part of the load.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// The results of a load.

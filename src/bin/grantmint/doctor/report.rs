@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::row::{Row, Status};
 use crate::{
     exit::Exit,
-    terminal::{Colour, Paint},
+    terminal::{Color, Paint},
 };
 
 /// The results of all checks.
@@ -76,9 +76,9 @@ impl Report {
             }
             let status = format!("{:STATUS$}", row.status.as_str());
             let status = match row.status {
-                Status::Ok => paint.with(Colour::Green, &status),
-                Status::Warning => paint.with(Colour::Yellow, &status),
-                Status::Failed | Status::FailedForNow => paint.with(Colour::Red, &status),
+                Status::Ok => paint.with(Color::Green, &status),
+                Status::Warning => paint.with(Color::Yellow, &status),
+                Status::Failed | Status::FailedForNow => paint.with(Color::Red, &status),
                 Status::Skipped => status,
             };
             lines.push(format!("  {status}  {:width$}  {}", row.check, row.detail));

@@ -15,7 +15,7 @@ use super::row::{Columns, Row};
 use crate::{
     client::clock_time,
     output::StdoutError,
-    terminal::{Colour, Paint, Size},
+    terminal::{Color, Paint, Size},
 };
 
 /// The content of a live table.
@@ -52,7 +52,7 @@ impl View<'_> {
         }
         if let Some(lost) = self.lost {
             let lost = lost.lines().next().unwrap_or_default();
-            lines.push(paint.with(Colour::Red, &clip(lost)));
+            lines.push(paint.with(Color::Red, &clip(lost)));
         }
         lines
     }
@@ -152,6 +152,6 @@ mod tests {
         let text = frame.text(&view(&grants, Some("lost")), now(), SIZE);
         assert!(!text.contains("\x1b[?"), "a private mode is set: {text:?}");
         let (on, off) = (text.matches("\x1b[31m").count(), text.matches("\x1b[0m").count());
-        assert_eq!((on, off), (1, 1), "a colour is not reset: {text:?}");
+        assert_eq!((on, off), (1, 1), "a color is not reset: {text:?}");
     }
 }

@@ -11,7 +11,7 @@ use prost_types::Timestamp;
 
 use crate::{
     client::{utc, wall},
-    terminal::{Colour, Paint},
+    terminal::{Color, Paint},
 };
 
 /// The number of columns.
@@ -23,13 +23,13 @@ const GAP: &str = "  ";
 /// A row of the table.
 pub(super) struct Row {
     cells: [String; CELLS],
-    colours: [Option<Colour>; CELLS],
+    colors: [Option<Color>; CELLS],
 }
 
 impl Row {
     pub(super) fn header() -> Self {
         let names = ["GRANT", "STATE", "FETCHED", "EXPIRES", "NEXT TRY", "REFRESH", "LAST FAULT"];
-        Self { cells: names.map(str::to_owned), colours: [None; CELLS] }
+        Self { cells: names.map(str::to_owned), colors: [None; CELLS] }
     }
 
     /// The grant at `now`.
@@ -50,7 +50,7 @@ impl Row {
                 refresh_word(refresh),
                 fault(grant),
             ],
-            colours: [None, state_colour(state), None, None, None, refresh_colour(refresh), None],
+            colors: [None, state_color(state), None, None, None, refresh_color(refresh), None],
         }
     }
 
@@ -98,20 +98,19 @@ impl Columns {
         self.line_within(row, paint, usize::MAX)
     }
 
-    /// The row as a line of up to `width` characters, without counting colours.
+    /// The row as a line of up to `width` characters, without counting colors.
     pub(super) fn line_within(&self, row: &Row, paint: Paint, width: usize) -> String {
         let mut line = String::new();
         let mut left = width;
-        for (at, ((cell, colour), width)) in
-            row.cells.iter().zip(row.colours).zip(self.0).enumerate()
+        for (at, ((cell, color), width)) in row.cells.iter().zip(row.colors).zip(self.0).enumerate()
         {
             let last = at + 1 == CELLS;
             let cell = if at == 0 { shorten(cell, width) } else { cell.clone() };
             let padded = if last { cell } else { format!("{cell:<width$}{GAP}") };
             let text: String = padded.chars().take(left).collect();
             left -= text.chars().count();
-            line.push_str(&match colour {
-                Some(colour) => paint.with(colour, &text),
+            line.push_str(&match color {
+                Some(color) => paint.with(color, &text),
                 None => text,
             });
         }
@@ -164,20 +163,20 @@ fn refresh_word(state: RefreshState) -> String {
     state.as_str_name().trim_start_matches("REFRESH_STATE_").to_lowercase()
 }
 
-const fn state_colour(state: State) -> Option<Colour> {
+const fn state_color(state: State) -> Option<Color> {
     match state {
-        State::Live => Some(Colour::Green),
-        State::Pending => Some(Colour::Yellow),
-        State::Expired => Some(Colour::Red),
+        State::Live => Some(Color::Green),
+        State::Pending => Some(Color::Yellow),
+        State::Expired => Some(Color::Red),
         State::Unspecified => None,
     }
 }
 
-const fn refresh_colour(state: RefreshState) -> Option<Colour> {
+const fn refresh_color(state: RefreshState) -> Option<Color> {
     match state {
-        RefreshState::Ok => Some(Colour::Green),
-        RefreshState::Retrying | RefreshState::Throttled => Some(Colour::Yellow),
-        RefreshState::Rejected => Some(Colour::Red),
+        RefreshState::Ok => Some(Color::Green),
+        RefreshState::Retrying | RefreshState::Throttled => Some(Color::Yellow),
+        RefreshState::Rejected => Some(Color::Red),
         RefreshState::Unspecified => None,
     }
 }
@@ -274,13 +273,13 @@ mod tests {
     }
 
     #[test]
-    fn colours_do_not_count_as_width() {
+    fn colors_do_not_count_as_width() {
         let row = Row::of(&grant(), WallTime::from_unix_seconds(1_052));
         let columns = Columns::default();
-        let [plain, coloured] =
+        let [plain, colored] =
             [false, true].map(|on| columns.line_within(&row, Paint::new(on), 90));
-        assert!(coloured.contains("\x1b[32mlive"), "{coloured:?}");
-        let stripped = coloured.replace("\x1b[32m", "").replace("\x1b[33m", "");
+        assert!(colored.contains("\x1b[32mlive"), "{colored:?}");
+        let stripped = colored.replace("\x1b[32m", "").replace("\x1b[33m", "");
         assert_eq!(stripped.replace("\x1b[0m", "").trim_end(), plain);
     }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, iter::once};
 use grantmint::app::selftest::Difference;
 
 use super::{rate::Rate, tally::Tally};
-use crate::terminal::{Colour, Paint};
+use crate::terminal::{Color, Paint};
 
 const COLUMNS: [&str; 6] = ["VECTORS", "SAME", "ALIKE", "REFUSED", "LEFT OUT", "DIFFERENT"];
 
@@ -70,9 +70,9 @@ fn verdict(tallies: &[Tally]) -> String {
     let signatures: usize = tallies.iter().map(|tally| tally.signatures).sum();
     let paint = Paint::stdout();
     if tallies.iter().any(|tally| tally.different() > 0) {
-        paint.with(Colour::Red, "some tokens differ from the vendors':")
+        paint.with(Color::Red, "some tokens differ from the vendors':")
     } else {
-        let verdict = paint.with(Colour::Green, "no differences");
+        let verdict = paint.with(Color::Green, "no differences");
         format!("{verdict}; {signatures} of our signatures verified")
     }
 }

@@ -142,7 +142,7 @@ async fn code_in_body_overrides_the_status() {
     let errors = r#"errors = { pointer = "/e/code", transient = [-1], throttled = ["slow"],
         credential = [40001], misconfigured = ["gone away"] }"#;
     for (status, code, class, reason) in [
-        // A response with Retry-After is honoured, whatever the fault.
+        // A response with Retry-After is honored, whatever the fault.
         (200, "-1", FaultClass::Throttled, "UPSTREAM_CODE_MINUS_1"),
         (503, "-1", FaultClass::Throttled, "HTTP_STATUS_503"),
         (200, "40001", FaultClass::Credential, "UPSTREAM_CODE_40001"),

@@ -161,7 +161,7 @@ impl Granted {
             "https://{host}.us-east-1.playback.live-video.net/api/video/v1/\
              us-east-1.123456789012.channel.{channel}.m3u8?token={}.{}.{}",
             BASE64_URL_SAFE_NO_PAD.encode(r#"{"alg":"ES384","typ":"JWT"}"#),
-            // Strings and numbers always serialise.
+            // Strings and numbers always serialize.
             BASE64_URL_SAFE_NO_PAD.encode(serde_json::to_vec(&claims).unwrap_or_default()),
             BASE64_URL_SAFE_NO_PAD.encode(signature),
         )

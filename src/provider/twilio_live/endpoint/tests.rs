@@ -163,7 +163,7 @@ fn only_the_known_key_and_secret_are_accepted() {
         assert_eq!(body(&answer), error_body(20003, message, 401));
         assert!(answer.headers.contains_key(header::WWW_AUTHENTICATE));
         let endpoint = demo_endpoint();
-        assert_eq!(endpoint.recognise(&request).credential, credential);
+        assert_eq!(endpoint.recognize(&request).credential, credential);
     }
     let demo = format!("{:?}", demo_endpoint());
     assert!(demo.contains(DEMO_API_KEY_SID) && !demo.contains(DEMO_API_KEY_SECRET), "{demo}");
@@ -245,23 +245,23 @@ fn bad_body_has_no_grant_for_the_request() {
 fn log_receives_resource_and_form() {
     let endpoint = demo_endpoint();
     let some = |text: &str| Some(text.to_owned());
-    let wanted = Recognised {
+    let wanted = Recognized {
         path: true,
         credential: Credential::Proven,
         resource: some(DEMO_RESOURCE),
         notes: vec![("ttl", some("60")), ("allow_origin", some("https://www.example.com"))],
     };
-    assert_eq!(endpoint.recognise(&posted(FORM)), wanted);
+    assert_eq!(endpoint.recognize(&posted(FORM)), wanted);
     let short = request(Method::POST, &wire::path("VJ0"), None, "Ttl=soon");
-    let recognised = endpoint.recognise(&short);
-    assert_eq!((recognised.path, recognised.resource), (true, some("VJ0")), "well-formed or not");
-    assert_eq!(recognised.notes, [("ttl", some("soon")), ("allow_origin", None)]);
+    let recognized = endpoint.recognize(&short);
+    assert_eq!((recognized.path, recognized.resource), (true, some("VJ0")), "well-formed or not");
+    assert_eq!(recognized.notes, [("ttl", some("soon")), ("allow_origin", None)]);
     let elsewhere = request(Method::POST, "/v1/PlayerStreamers", None, "");
     let nothing =
-        Recognised { notes: vec![("ttl", None), ("allow_origin", None)], ..Recognised::default() };
-    assert_eq!(endpoint.recognise(&elsewhere), nothing);
+        Recognized { notes: vec![("ttl", None), ("allow_origin", None)], ..Recognized::default() };
+    assert_eq!(endpoint.recognize(&elsewhere), nothing);
     let read = request(Method::GET, &wire::path(DEMO_RESOURCE), None, "");
-    assert_eq!(endpoint.recognise(&read).resource, None, "it requests no grant");
+    assert_eq!(endpoint.recognize(&read).resource, None, "it requests no grant");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-"""Prints the licences of everything that is linked into the binary."""
+"""Prints the licenses of everything that is linked into the binary."""
 
 import collections
 import html
@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 TARGET = "x86_64-unknown-linux-gnu"
-# Names of files that hold a licence or a notice.
+# Names of files that hold a license or a notice.
 NAMES = ("licen", "copying", "copyright", "notice", "unlicense")
 # In a crate's directory, and where aws-lc-sys keeps those of the C library.
 FOLDERS = (".", "aws-lc")
@@ -51,7 +51,7 @@ def linked(meta):
 
 
 def texts(package):
-    """Licence files of a package by name, those that symbolic links lead to included."""
+    """License files of a package by name, those that symbolic links lead to included."""
     folder = pathlib.Path(package["manifest_path"]).parent
     for part in FOLDERS:
         directory = folder / part
@@ -90,7 +90,7 @@ def main():
             missing.append(name)
     if missing:
         names = ", ".join(missing)
-        print(f"\nWithout a licence file of their own, under the terms named above: {names}")
+        print(f"\nWithout a license file of their own, under the terms named above: {names}")
     for text, names in users.items():
         print_part(", ".join(names), text)
     print_part("Rust's standard library", standard_library())
