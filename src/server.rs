@@ -43,7 +43,7 @@ use crate::{
         layers::Layers,
         request_body::RequestBody,
     },
-    telemetry::{CutMetrics, Metrics},
+    telemetry::{Metrics, ResetMetrics},
     tls::{Tls, server::Client},
 };
 
@@ -157,7 +157,7 @@ struct Shared {
     uploads: Uploads,
     limits: Limits,
     drain: Drain,
-    cut: CutMetrics,
+    resets: ResetMetrics,
 }
 
 /// Why a server cannot listen.
@@ -212,7 +212,7 @@ impl Server {
             uploads: Uploads::default(),
             limits,
             drain,
-            cut: metrics.streams_cut(),
+            resets: metrics.streams_reset(),
         };
         Ok(Self { listeners, addr, shared, connections: TaskTracker::new() })
     }
@@ -303,7 +303,7 @@ impl Shared {
         layers: Layers<S>,
         untrusted: impl Future<Output = ()>,
     ) {
-        let Self { slots, log_limit, completed, unread, uploads, limits, drain, cut, .. } = self;
+        let Self { slots, log_limit, completed, unread, uploads, limits, drain, resets, .. } = self;
         let PendingConnection { peer, permit, deadline } = pending;
         let (unread, refusals) = (Unread::new(unread), Refusals::new());
         let state = SocketState { completed, unread: unread.clone(), refusals: refusals.clone() };
@@ -314,7 +314,7 @@ impl Shared {
             unread,
             refusals,
             stall: limits.stall,
-            cut,
+            resets,
             uploads: uploads.of_connection(),
             turns: Turns::default(),
         };

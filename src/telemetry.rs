@@ -29,9 +29,9 @@ pub use self::{
     format::MetricsFormat,
     log_lines::LogEnd,
     metrics::{
-        AuditMetrics, CallerMetrics, CallerNumbers, Counts, CutMetrics, GrantMetrics,
-        IssuerMetrics, Metrics, MintMetrics, Numbers, PoolMetrics, ProfileMetrics, ReloadMetrics,
-        RpcMetrics, TraceMetrics, UpstreamMetrics,
+        AuditMetrics, CallerMetrics, CallerNumbers, Counts, GrantMetrics, IssuerMetrics, Metrics,
+        MintMetrics, Numbers, PoolMetrics, ProfileMetrics, ReloadMetrics, ResetMetrics, RpcMetrics,
+        TraceMetrics, UpstreamMetrics,
     },
     recent::{Problem, RecentProblems},
     resource_names::ResourceNames,

@@ -196,7 +196,7 @@ impl<I: Io, S: Calls> Connection<I, S> {
             () = drain.wait(Phase::Closing) => {}
             () = expired => {
                 let calls = self.calls.len();
-                exchanges.cut.grace(calls);
+                exchanges.resets.grace(calls);
                 self.log.grace_expired(calls);
             }
         }
@@ -214,7 +214,7 @@ impl<I: Io, S: Calls> Connection<I, S> {
 
     fn report(&self, ended: &Result<Ended, ExceededLimit>) {
         if matches!(ended, Err(ExceededLimit::Unread)) {
-            self.exchanges.cut.unread(self.exchanges.unread.streams());
+            self.exchanges.resets.unread(self.exchanges.unread.streams());
         }
         self.log.ended(ended);
     }

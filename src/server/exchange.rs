@@ -21,7 +21,7 @@ use crate::{
         incoming::{ConnectionUploads, Incoming},
         layers::{Guarded, GuardedBody, Unverifiable},
     },
-    telemetry::CutMetrics,
+    telemetry::ResetMetrics,
 };
 
 /// The capacity that a client must provide before more is produced, while much is unread.
@@ -39,7 +39,7 @@ pub(super) struct Exchanges {
     pub(super) refusals: Refusals,
     /// How long a client may keep its window closed.
     pub(super) stall: Duration,
-    pub(super) cut: CutMetrics,
+    pub(super) resets: ResetMetrics,
     pub(super) uploads: ConnectionUploads,
     pub(super) turns: Turns,
 }
@@ -85,7 +85,7 @@ impl Exchanges {
             Ok(turn) => turn,
             Err(error) => {
                 if matches!(error, SendError::Stalled) {
-                    self.cut.stalled();
+                    self.resets.stalled();
                     respond.send_reset(Reason::CANCEL);
                 }
                 return;
@@ -120,7 +120,7 @@ impl Exchanges {
             return;
         };
         if matches!(error, SendError::Stalled) {
-            self.cut.stalled();
+            self.resets.stalled();
             sending.stream.send_reset(Reason::CANCEL);
         }
         self.unread.reset(sending.id);

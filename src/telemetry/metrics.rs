@@ -21,7 +21,7 @@ use prometheus_client::{metrics::counter::Counter, registry::Registry};
 use self::definitions::Definitions;
 pub use self::{
     callers::{AuditMetrics, CallerMetrics},
-    calls::{CutMetrics, RpcMetrics},
+    calls::{ResetMetrics, RpcMetrics},
     grants::{GrantMetrics, UpstreamMetrics},
     labels::Counts,
     minting::{MintMetrics, PoolMetrics, ProfileMetrics},

@@ -39,7 +39,7 @@ pub(super) struct Families {
     started: Counters,
     handled: Counters,
     handling: Histograms,
-    streams_cut: Counters,
+    streams_reset: Counters,
 }
 
 impl Families {
@@ -52,8 +52,8 @@ impl Families {
                 "Time from a gRPC call's headers to its end, by method",
                 &HANDLING,
             ),
-            streams_cut: define.plain(
-                "grantmint_streams_cut",
+            streams_reset: define.plain(
+                "grantmint_streams_reset",
                 "Calls reset before their response was complete, by cause: stalled (the client kept its window closed), unread (the client read its connection too slowly), grace (open at the end of its connection's grace period)",
             ),
         }
@@ -82,11 +82,11 @@ impl Metrics {
 
     /// The handles of calls that are reset.
     #[must_use]
-    pub fn streams_cut(&self) -> CutMetrics {
+    pub fn streams_reset(&self) -> ResetMetrics {
         let counter = |cause: &str| {
-            self.0.calls.streams_cut.get_or_create_owned(&vec![("cause", cause.to_owned())])
+            self.0.calls.streams_reset.get_or_create_owned(&vec![("cause", cause.to_owned())])
         };
-        CutMetrics {
+        ResetMetrics {
             stalled: counter("stalled"),
             unread: counter("unread"),
             grace: counter("grace"),
@@ -119,13 +119,13 @@ impl RpcMetrics {
 
 /// What is recorded of calls that a connection resets.
 #[derive(Clone, Debug)]
-pub struct CutMetrics {
+pub struct ResetMetrics {
     stalled: Counter,
     unread: Counter,
     grace: Counter,
 }
 
-impl CutMetrics {
+impl ResetMetrics {
     /// A call was reset: its client kept the window closed.
     pub fn stalled(&self) {
         self.stalled.inc();

@@ -31,7 +31,7 @@ impl Families {
             define.plain("grantmint_ready", "Whether this replica is ready for calls: 1, else 0");
         let drain_phase = define.plain(
             "grantmint_drain_phase",
-            "Shutdown phase: 0 serving, 1 leaving, 2 draining, 3 cut",
+            "Shutdown phase: 0 serving, 1 leaving, 2 draining, 3 closing",
         );
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         define.info("grantmint_build", "Version of the running binary", build);

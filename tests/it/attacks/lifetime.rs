@@ -78,7 +78,7 @@ async fn unfinished_call_is_reset(transport: Transport) {
     assert!(client.send(&bulk).await);
     until("it is closed", async || {
         let cut = [("cause", "grace")];
-        page(&attacked.serve).await.figure("grantmint_streams_cut_total", &cut) > 0.5
+        page(&attacked.serve).await.figure("grantmint_streams_reset_total", &cut) > 0.5
     })
     .await;
     assert!(began.elapsed() >= Duration::from_secs(12), "the grace period was cut short");

@@ -51,7 +51,7 @@ async fn figure(serve: &Serve, metric: &str, method: &str) -> f64 {
 }
 
 async fn cut(serve: &Serve, cause: &str) -> f64 {
-    page(serve).await.figure("grantmint_streams_cut_total", &[("cause", cause)])
+    page(serve).await.figure("grantmint_streams_reset_total", &[("cause", cause)])
 }
 
 /// Waits until all calls have started and asserts the memory that each uses.

@@ -134,13 +134,13 @@ async fn upstream_outage_fires_and_clears_the_grant_alerts() {
     let alerts = Alerts::of(&serve).await;
     let calls = calling(&serve).await;
     serve.set_fault("status=503").await;
-    alerts.fires("GrantmintGrantEndsSoon").await;
-    alerts.fires("GrantmintGrantOver").await;
+    alerts.fires("GrantmintGrantExpiring").await;
+    alerts.fires("GrantmintGrantExpired").await;
     alerts.fires("GrantmintTokensUnserved").await;
     alerts.fires("GrantmintRefreshFailing").await;
     serve.clear_faults().await;
-    alerts.clears("GrantmintGrantEndsSoon").await;
-    alerts.clears("GrantmintGrantOver").await;
+    alerts.clears("GrantmintGrantExpiring").await;
+    alerts.clears("GrantmintGrantExpired").await;
     alerts.clears("GrantmintTokensUnserved").await;
     alerts.clears("GrantmintRefreshFailing").await;
     drop(calls);
@@ -204,9 +204,9 @@ async fn clock_skew_fires_and_clears_its_alert() {
     let serve = Serve::start(&["--config", config.path()]).await;
     let alerts = Alerts::of(&serve).await;
     let calls = calling(&serve).await;
-    alerts.fires("GrantmintClocksApart").await;
+    alerts.fires("GrantmintClockSkew").await;
     ahead.store(0, Ordering::SeqCst);
-    alerts.clears("GrantmintClocksApart").await;
+    alerts.clears("GrantmintClockSkew").await;
     drop(calls);
     upstreams.abort();
 }
@@ -242,14 +242,14 @@ async fn observe_mode_fires_its_alert_until_enforced() {
     let config = Configured::with_secret(&observed, "", DEMO_API_KEY_SECRET);
     let serve = Serve::configured(&config, &arguments).await;
     let alerts = Alerts::of(&serve).await;
-    alerts.fires("GrantmintOnlyObserves").await;
+    alerts.fires("GrantmintPolicyNotEnforced").await;
     serve.signal("INT");
     serve.ended().await;
     let config = Configured::with_secret(ENTRY, "", DEMO_API_KEY_SECRET);
     let _enforcing = Serve::configured(&config, &arguments).await;
-    until("it clears", async || !alerts.is_firing("GrantmintOnlyObserves").await).await;
+    until("it clears", async || !alerts.is_firing("GrantmintPolicyNotEnforced").await).await;
     alerts.0.scraped(3).await;
-    alerts.clears("GrantmintOnlyObserves").await;
+    alerts.clears("GrantmintPolicyNotEnforced").await;
 }
 
 #[tokio::test]
@@ -260,9 +260,9 @@ async fn certificates_and_files_fire_and_clear_their_alerts() {
     let config = pki.configured("");
     let serve = Serve::configured(&config, &[]).await;
     let alerts = Alerts::of(&serve).await;
-    alerts.fires("GrantmintCertificateEnds").await;
+    alerts.fires("GrantmintCertificateExpiring").await;
     pki.renew_server(valid(dns(&["localhost"]), -hour, DAY));
-    alerts.clears("GrantmintCertificateEnds").await;
+    alerts.clears("GrantmintCertificateExpiring").await;
 
     let trusted = fs::read_to_string(pki.path("ca.pem")).expect("text");
     fs::write(pki.path("ca.pem"), "no certificate").expect("written");
@@ -307,8 +307,8 @@ async fn stalled_readers_fire_and_clear_their_alert() {
         |stream| frames::call(stream, "/grantmint.v1.TokenService/MintTokens", &series(0, 1_000));
     let calls: Vec<u8> = (0..20).flat_map(|number| bulk(2 * number + 1)).collect();
     assert!(reader.send(&calls).await);
-    alerts.fires("GrantmintStreamsCut").await;
-    alerts.clears("GrantmintStreamsCut").await;
+    alerts.fires("GrantmintStreamsReset").await;
+    alerts.clears("GrantmintStreamsReset").await;
 }
 
 #[tokio::test]
