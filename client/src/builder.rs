@@ -125,7 +125,8 @@ impl Builder {
         self
     }
 
-    /// How long a bulk or a watch keeps trying without progress. Default: 60 s.
+    /// How long a bulk waits for its next chunk, and a watch keeps trying after a failure, over all
+    /// attempts. Default: 60 s.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self

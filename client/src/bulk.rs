@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{Stream, stream};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tonic::{Request, Status, Streaming};
 
 use crate::{
@@ -151,7 +151,8 @@ impl Bulk {
         self
     }
 
-    /// How long to keep trying without progress; zero: not at all. Default: the client's, 60 s.
+    /// How long to wait for the next chunk, from the request for it and over all attempts. Zero: one
+    /// attempt, which may be silent for 15 s. Default: the client's, 60 s.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.resumption.set_patience(patience);
         self
@@ -236,17 +237,17 @@ impl Bulk {
 
     /// Receives the next chunk of the call, which is made if there is none.
     async fn receive(&mut self) -> Result<Chunk<Bytes>, Error> {
-        let silence = || Status::deadline_exceeded("no token was received for too long");
-        let most = self.resumption.max_silence();
+        let end = self.resumption.wait();
         if self.call.is_none() {
             self.call_start = self.next;
             self.call_end = self.identities.len().min(self.next.saturating_add(self.per_call));
-            let call = timeout(most, self.start()).await.map_err(|_| silence())??;
+            let call = before(end, self.start()).await.ok_or_else(|| self.resumption.silence())??;
             (self.call, self.arrival) = (Some(call), Arrival::default());
         }
         let ended = || Status::unavailable("the call ended before its last token");
         let call = self.call.as_mut().ok_or_else(ended)?;
-        let message = timeout(most, call.message()).await.map_err(|_| silence())??;
+        let message = before(end, call.message()).await;
+        let message = message.ok_or_else(|| self.resumption.silence())??;
         let message = message.ok_or_else(ended)?;
         let chunk = Chunk {
             // The indices of a call for a part of a list start at 0, so they are counted here.
@@ -271,6 +272,14 @@ impl Bulk {
     }
 }
 
+/// The result of this future; `None` if it is not ready by this instant.
+async fn before<F: Future>(end: Option<Instant>, future: F) -> Option<F::Output> {
+    match end {
+        Some(end) => timeout_at(end, future).await.ok(),
+        None => Some(future.await),
+    }
+}
+
 impl fmt::Debug for Bulk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Bulk")
@@ -287,5 +296,79 @@ impl<T> fmt::Debug for Chunk<T> {
             .field("tokens", &self.tokens.len())
             .field("validity", &self.validity)
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        convert::Infallible,
+        future::{Ready, pending, ready},
+        task::{Context, Poll},
+    };
+
+    use http::Uri;
+    use hyper_util::rt::TokioIo;
+    use tokio::{
+        io::{DuplexStream, duplex},
+        time::sleep,
+    };
+    use tonic::{Code, service::interceptor::InterceptedService, transport::Endpoint};
+    use tower_service::Service;
+
+    use super::*;
+    use crate::Bearer;
+
+    /// Connects to a server that accepts connections and never answers.
+    struct Silent;
+
+    impl Service<Uri> for Silent {
+        type Response = TokioIo<DuplexStream>;
+        type Error = Infallible;
+        type Future = Ready<Result<Self::Response, Infallible>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: Uri) -> Self::Future {
+            let (ours, theirs) = duplex(64 * 1024);
+            tokio::spawn(async move {
+                let _open = theirs;
+                pending::<()>().await;
+            });
+            ready(Ok(TokioIo::new(ours)))
+        }
+    }
+
+    fn silent(patience: Duration) -> Bulk {
+        let channel = Endpoint::from_static("http://server").connect_with_connector_lazy(Silent);
+        let connection = InterceptedService::new(channel, Bearer::default());
+        Bulk::new(connection, Identities::series("a", 3), &Options::new()).patience(patience)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silent_server_is_given_up_when_the_patience_ends() {
+        for (patience, limit) in [(5, 5), (60, 60), (0, 15)].map(|(patience, limit)| {
+            (Duration::from_secs(patience), Duration::from_secs(limit))
+        }) {
+            let (mut bulk, started) = (silent(patience), Instant::now());
+            let error = bulk.next().await.unwrap_err();
+            assert_eq!(error.code(), Code::DeadlineExceeded);
+            assert_eq!(started.elapsed(), limit);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn dropped_request_for_a_chunk_does_not_extend_the_patience() {
+        let (mut bulk, started) = (silent(Duration::from_secs(5)), Instant::now());
+        let ended = loop {
+            tokio::select! {
+                ended = bulk.next() => break ended,
+                () = sleep(Duration::from_secs(2)) => {}
+            }
+        };
+        assert!(ended.is_err());
+        assert_eq!(started.elapsed(), Duration::from_secs(5));
     }
 }

@@ -3,18 +3,19 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
-use tonic::Code;
+use tonic::{Code, Status};
 
 use crate::Error;
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
 
-/// How long a stream is resumed without progress by default.
+/// How long to wait for progress by default.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The least time after which a silent stream counts as failed.
-const MIN_SILENCE: Duration = Duration::from_secs(15);
+/// How long the only attempt without patience may be silent. The server holds a call for up to 10 s
+/// until it has a grant.
+const ATTEMPT: Duration = Duration::from_secs(15);
 
 /// The pause after this number of failed attempts; `None` where a retry is pointless.
 ///
@@ -40,24 +41,34 @@ fn backoff(failures: u32) -> Duration {
 pub(crate) struct Resumption {
     patience: Duration,
     failures: u32,
-    /// The first failure since the last progress.
-    failing_since: Option<Instant>,
+    /// Since when there is no progress: the first attempt or failure since the last.
+    waiting_since: Option<Instant>,
+    /// The last failure since the last progress.
+    last: Option<Error>,
     retry_at: Option<Instant>,
 }
 
 impl Resumption {
     pub(crate) const fn new() -> Self {
-        Self { patience: PATIENCE, failures: 0, failing_since: None, retry_at: None }
+        Self { patience: PATIENCE, failures: 0, waiting_since: None, last: None, retry_at: None }
     }
 
     pub(crate) const fn set_patience(&mut self, patience: Duration) {
         self.patience = patience;
     }
 
-    /// How long a stream may be silent. The server holds a call for up to 10 s until it has a
-    /// grant.
-    pub(crate) fn max_silence(&self) -> Duration {
-        self.patience.max(MIN_SILENCE)
+    /// Starts to wait for progress, unless it is waited for already. Returns when the patience
+    /// ends; `None` for never.
+    pub(crate) fn wait(&mut self) -> Option<Instant> {
+        let since = *self.waiting_since.get_or_insert_with(Instant::now);
+        since.checked_add(if self.patience.is_zero() { ATTEMPT } else { self.patience })
+    }
+
+    /// The error if the patience ended in silence: the last failure, which says more, if there was
+    /// one.
+    pub(crate) fn silence(&self) -> Error {
+        let silence = || Status::deadline_exceeded("no token was received for too long").into();
+        self.last.clone().unwrap_or_else(silence)
     }
 
     /// Waits for the pause after the last failure. A caller that drops this future and calls
@@ -69,15 +80,15 @@ impl Resumption {
         }
     }
 
-    pub(crate) const fn progressed(&mut self) {
-        (self.failures, self.failing_since) = (0, None);
+    pub(crate) fn progressed(&mut self) {
+        (self.failures, self.waiting_since, self.last) = (0, None, None);
     }
 
     /// Plans the next attempt and returns the pause before it; `None` if there is none.
     pub(crate) fn after(&mut self, error: &Error) -> Option<Duration> {
         let now = Instant::now();
-        let is_first = self.failing_since.is_none();
-        let since = *self.failing_since.get_or_insert(now);
+        let is_first = self.failures == 0;
+        let since = *self.waiting_since.get_or_insert(now);
         self.failures = self.failures.saturating_add(1);
         let pause = error.retry_after().unwrap_or_else(|| backoff(self.failures));
         let is_in_time = now.saturating_duration_since(since).saturating_add(pause) < self.patience;
@@ -85,6 +96,7 @@ impl Resumption {
             self.progressed();
             return None;
         }
+        self.last = Some(error.clone());
         self.retry_at = now.checked_add(pause);
         Some(pause)
     }
@@ -107,10 +119,8 @@ fn is_resumable(error: &Error, is_first: bool) -> bool {
 mod tests {
     use std::collections::HashMap;
 
-    use tonic::{
-        Code, Status,
-        metadata::{Ascii, MetadataValue},
-    };
+    use tokio::time::sleep;
+    use tonic::metadata::{Ascii, MetadataValue};
     use tonic_types::{ErrorDetails, StatusExt};
 
     use super::*;
@@ -153,6 +163,27 @@ mod tests {
         assert!(resumption.after(&unavailable(None)).is_some());
         resumption.set_patience(Duration::ZERO);
         assert_eq!(resumption.after(&unavailable(None)), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn patience_counts_from_the_attempt_and_ends_in_the_last_failure() {
+        let mut resumption = Resumption::new();
+        resumption.set_patience(Duration::from_secs(5));
+        let started = Instant::now();
+        let end = Some(started + Duration::from_secs(5));
+        assert_eq!(resumption.wait(), end);
+        assert_eq!(resumption.silence().code(), Code::DeadlineExceeded);
+        sleep(Duration::from_secs(4)).await;
+        assert!(resumption.after(&unavailable(None)).is_some());
+        assert_eq!(resumption.wait(), end);
+        assert_eq!(resumption.silence().code(), Code::Unavailable);
+        sleep_until(started + Duration::from_secs(5)).await;
+        let silence = resumption.silence();
+        assert_eq!(resumption.after(&silence), None);
+        // A caller that is slow between two chunks does not use up the patience.
+        resumption.progressed();
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!(resumption.wait(), Some(Instant::now() + Duration::from_secs(5)));
     }
 
     #[tokio::test(start_paused = true)]

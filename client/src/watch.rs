@@ -45,7 +45,8 @@ impl Watch {
         Self { connection, target, call: None, resumption, on_resume: None }
     }
 
-    /// How long to keep trying without an update; zero: not at all. Default: the client's, 60 s.
+    /// How long to keep trying after a failure, until the next update; zero: not at all. A watch
+    /// that is open may be silent for any time. Default: the client's, 60 s.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.resumption.set_patience(patience);
         self

@@ -131,7 +131,7 @@ async fn command_resumes_on_another_server_after_drain_or_crash() {
 #[tokio::test]
 async fn command_gives_up_after_its_retry_limit() {
     let serve = Serve::sandboxed(&["--fault", "hang"]).await;
-    let bulk = ["bulk", "--count", "5", "--patience", "1s", "--server", &serve.server];
+    let bulk = ["bulk", "--count", "5", "--patience", "3s", "--server", &serve.server];
     let ran = run(&bulk).await;
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(3), ""), "{}", ran.stderr);
     assert!(ran.stderr.contains("GRANT_PENDING"), "{}", ran.stderr);
