@@ -241,7 +241,8 @@ impl Bulk {
         if self.call.is_none() {
             self.call_start = self.next;
             self.call_end = self.identities.len().min(self.next.saturating_add(self.per_call));
-            let call = before(end, self.start()).await.ok_or_else(|| self.resumption.silence())??;
+            let call =
+                before(end, self.start()).await.ok_or_else(|| self.resumption.silence())??;
             (self.call, self.arrival) = (Some(call), Arrival::default());
         }
         let ended = || Status::unavailable("the call ended before its last token");
@@ -349,9 +350,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn silent_server_is_given_up_when_the_patience_ends() {
-        for (patience, limit) in [(5, 5), (60, 60), (0, 15)].map(|(patience, limit)| {
-            (Duration::from_secs(patience), Duration::from_secs(limit))
-        }) {
+        for (patience, limit) in [(5, 5), (60, 60), (0, 15)]
+            .map(|(patience, limit)| (Duration::from_secs(patience), Duration::from_secs(limit)))
+        {
             let (mut bulk, started) = (silent(patience), Instant::now());
             let error = bulk.next().await.unwrap_err();
             assert_eq!(error.code(), Code::DeadlineExceeded);

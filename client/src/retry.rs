@@ -1,6 +1,6 @@
 //! When calls are retried and streams resumed.
 
-use std::time::Duration;
+use std::{mem, time::Duration};
 
 use tokio::time::{Instant, sleep_until};
 use tonic::{Code, Status};
@@ -45,12 +45,21 @@ pub(crate) struct Resumption {
     waiting_since: Option<Instant>,
     /// The last failure since the last progress.
     last: Option<Error>,
+    /// Whether a bearer expired since the last progress, and the next one was tried.
+    is_bearer_replaced: bool,
     retry_at: Option<Instant>,
 }
 
 impl Resumption {
     pub(crate) const fn new() -> Self {
-        Self { patience: PATIENCE, failures: 0, waiting_since: None, last: None, retry_at: None }
+        Self {
+            patience: PATIENCE,
+            failures: 0,
+            waiting_since: None,
+            last: None,
+            is_bearer_replaced: false,
+            retry_at: None,
+        }
     }
 
     pub(crate) const fn set_patience(&mut self, patience: Duration) {
@@ -81,18 +90,17 @@ impl Resumption {
     }
 
     pub(crate) fn progressed(&mut self) {
-        (self.failures, self.waiting_since, self.last) = (0, None, None);
+        *self = Self { patience: self.patience, ..Self::new() };
     }
 
     /// Plans the next attempt and returns the pause before it; `None` if there is none.
     pub(crate) fn after(&mut self, error: &Error) -> Option<Duration> {
         let now = Instant::now();
-        let is_first = self.failures == 0;
         let since = *self.waiting_since.get_or_insert(now);
         self.failures = self.failures.saturating_add(1);
         let pause = error.retry_after().unwrap_or_else(|| backoff(self.failures));
         let is_in_time = now.saturating_duration_since(since).saturating_add(pause) < self.patience;
-        if !is_in_time || !is_resumable(error, is_first) {
+        if !is_in_time || !self.is_resumable(error) {
             self.progressed();
             return None;
         }
@@ -100,18 +108,19 @@ impl Resumption {
         self.retry_at = now.checked_add(pause);
         Some(pause)
     }
-}
 
-/// A stream also ends at its deadline, and when the bearer token expires that it was opened with:
-/// then the file may hold the next one.
-fn is_resumable(error: &Error, is_first: bool) -> bool {
-    let cause = || error.metadata().remove("cause");
-    match error.code() {
-        Code::DeadlineExceeded | Code::Cancelled => true,
-        Code::Unauthenticated => {
-            is_first && matches!(cause().as_deref(), Some("expired" | "unknown_key"))
+    /// A stream also ends at its deadline, and when the bearer token expires that it was opened
+    /// with: then the file may hold the next one.
+    fn is_resumable(&mut self, error: &Error) -> bool {
+        let cause = || error.metadata().remove("cause");
+        match error.code() {
+            Code::DeadlineExceeded | Code::Cancelled => true,
+            Code::Unauthenticated => {
+                matches!(cause().as_deref(), Some("expired" | "unknown_key"))
+                    && !mem::replace(&mut self.is_bearer_replaced, true)
+            }
+            _ => error.is_retryable(),
         }
-        _ => error.is_retryable(),
     }
 }
 
@@ -194,7 +203,13 @@ mod tests {
         let error: Error =
             Status::with_error_details(Code::Unauthenticated, "expired", details).into();
         let mut resumption = Resumption::new();
+        // It may expire while a bulk waits for something else.
+        assert!(resumption.after(&unavailable(None)).is_some());
         assert!(resumption.after(&error).is_some());
+        assert!(resumption.after(&unavailable(None)).is_some());
         assert!(resumption.after(&error).is_none());
+        assert!(resumption.after(&error).is_some());
+        resumption.progressed();
+        assert!(resumption.after(&error).is_some());
     }
 }
