@@ -20,8 +20,8 @@ use grantmint::{
     settings::text,
 };
 use grantmint_client::{Bulk, Chunk, Error as CallError, Identities, Options};
-use humantime::format_rfc3339_millis;
 use indicatif::{ProgressBar, ProgressStyle};
+use prost_types::Timestamp;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -258,8 +258,7 @@ impl Output<'_> {
 
     fn write_chunk(&mut self, identities: &Identities, chunk: &Chunk<Bytes>) -> io::Result<()> {
         lock(&self.waits).end(&self.bar);
-        let use_by = chunk.validity.use_by_time().map(format_rfc3339_millis);
-        let use_by = use_by.map_or_else(|| "-".to_owned(), |at| at.to_string());
+        let use_by = utc(chunk.validity.use_by_time().map(Timestamp::from).as_ref());
         for token in &chunk.tokens {
             if self.command.json {
                 let line = json!({

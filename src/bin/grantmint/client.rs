@@ -226,10 +226,12 @@ impl OptionArgs {
     }
 }
 
-/// A timestamp as RFC 3339 in UTC; a dash if unknown.
+/// A timestamp as RFC 3339 in UTC; a dash if unknown, or not in the years 1970 to 9999.
 pub(crate) fn utc(at: Option<&prost_types::Timestamp>) -> String {
-    let Some(at) = at else { return "-".to_owned() };
-    let since = Duration::new(at.seconds.unsigned_abs(), at.nanos.unsigned_abs());
+    let known = at.filter(|at| (0..=END_OF_9999).contains(&at.seconds));
+    let nanos = known.and_then(|at| u32::try_from(at.nanos).ok()).filter(|it| *it < 1_000_000_000);
+    let Some((at, nanos)) = known.zip(nanos) else { return "-".to_owned() };
+    let since = Duration::new(at.seconds.unsigned_abs(), nanos);
     humantime::format_rfc3339_millis(std::time::UNIX_EPOCH + since).to_string()
 }
 
@@ -252,9 +254,11 @@ pub(crate) fn wall(at: &prost_types::Timestamp) -> WallTime {
     WallTime::from_unix_seconds(at.seconds) + Duration::from_nanos(at.nanos.unsigned_abs().into())
 }
 
+/// The last second of the year 9999: RFC 3339 has no later one.
+const END_OF_9999: i64 = 253_402_300_799;
+
 /// A time in Unix seconds, clamped to the years 1970 to 9999.
 pub(crate) fn stamp(at: i64) -> prost_types::Timestamp {
-    const END_OF_9999: i64 = 253_402_300_799;
     prost_types::Timestamp { seconds: at.clamp(0, END_OF_9999), nanos: 0 }
 }
 
@@ -268,5 +272,22 @@ mod tests {
         assert_eq!(clock_time(at, 0), "22:13:20");
         assert_eq!(clock_time(at, 3), "22:13:20.007");
         assert_eq!(clock_time(WallTime::from_unix_seconds(-1), 3), "23:59:59.000");
+    }
+
+    #[test]
+    fn time_that_rfc_3339_cannot_hold_is_a_dash() {
+        let at = |seconds, nanos| utc(Some(&prost_types::Timestamp { seconds, nanos }));
+        assert_eq!(at(0, 7_000_000), "1970-01-01T00:00:00.007Z");
+        assert_eq!(at(END_OF_9999, 999_999_999), "9999-12-31T23:59:59.999Z");
+        for (seconds, nanos) in [
+            (-1, 0),
+            (END_OF_9999 + 1, 0),
+            (i64::MAX, 0),
+            (i64::MIN, 0),
+            (0, -1),
+            (0, 1_000_000_000),
+        ] {
+            assert_eq!(at(seconds, nanos), "-", "{seconds} {nanos}");
+        }
     }
 }
