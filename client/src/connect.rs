@@ -56,6 +56,21 @@ pub fn endpoint(server: &Server) -> Result<Endpoint, ServerError> {
 /// <https://www.rfc-editor.org/rfc/rfc8305#section-5> recommends.
 const STAGGER: Duration = Duration::from_millis(250);
 
+/// Why there is no connection over TCP. Every cause may pass, also a firewall's refusal, so it is
+/// kept apart from the errors of a Unix socket.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub(crate) struct TcpError(#[from] io::Error);
+
+/// Whether a Unix socket that was not connected to may be later: a server that restarts creates it
+/// again, and one that is busy accepts later.
+#[must_use]
+pub const fn is_transient_socket_error(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{ConnectionRefused, NotADirectory, NotFound, TimedOut, WouldBlock};
+
+    matches!(kind, NotFound | NotADirectory | ConnectionRefused | WouldBlock | TimedOut)
+}
+
 type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// Connects to one of a name's addresses, in random order: many clients spread over the replicas
@@ -96,8 +111,8 @@ impl Service<Uri> for Connector {
         Box::pin(async move {
             let default_port = if tls.is_some() { 443 } else { 80 };
             let port = server.port_u16().unwrap_or(default_port);
-            let stream = connect_any(bare_host(&server), port).await?;
-            stream.set_nodelay(true)?;
+            let stream = connect_any(bare_host(&server), port).await.map_err(TcpError)?;
+            stream.set_nodelay(true).map_err(TcpError)?;
             Ok(TokioIo::new(match tls {
                 None => Stream::Left(stream),
                 Some((expected, files)) => {

@@ -5,7 +5,7 @@ use std::{collections::HashMap, error, fmt, io, time::Duration};
 use tonic::{Code, Status, TimeoutExpired};
 use tonic_types::StatusExt;
 
-use crate::tls::ConnectError;
+use crate::{connect::is_transient_socket_error, tls::ConnectError};
 
 /// A call that failed: the server's error, or the transport's.
 #[derive(Clone, Debug)]
@@ -42,11 +42,8 @@ impl Error {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         let is_quota = self.code() == Code::ResourceExhausted && self.reason.is_some();
-        match self.connect_error() {
-            Some(error) => error.is_transient(),
-            None if self.is_denied() => false,
-            None => self.code() == Code::Unavailable || is_quota || self.is_transport(),
-        }
+        let or = || self.code() == Code::Unavailable || is_quota || self.is_transport();
+        self.may_connect_later().unwrap_or_else(or)
     }
 
     /// When the server expects that a retry succeeds.
@@ -85,15 +82,14 @@ impl Error {
             && error::Error::source(&*self.status).is_some()
     }
 
-    /// Whether this user may not open the server's Unix socket.
-    fn is_denied(&self) -> bool {
-        let error: Option<&io::Error> = cause(&self.status);
-        error.is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
-    }
-
-    /// Why the TLS connection was not made.
-    fn connect_error(&self) -> Option<&ConnectError> {
-        cause(&self.status)
+    /// Whether a connection that was not made may be made later; `None` for other failures.
+    fn may_connect_later(&self) -> Option<bool> {
+        if let Some(error) = cause::<ConnectError>(&self.status) {
+            return Some(error.is_transient());
+        }
+        cause::<tonic::ConnectError>(&self.status)?;
+        // Of a Unix socket: an error of TCP is inside a `TcpError`.
+        cause::<io::Error>(&self.status).map(|it| is_transient_socket_error(it.kind()))
     }
 }
 
@@ -147,15 +143,38 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::connect::TcpError;
+
+    fn unconnected(error: impl error::Error + Send + Sync + 'static) -> Error {
+        let mut status = Status::unavailable("cannot connect");
+        status.set_source(Arc::new(tonic::ConnectError(Box::new(error))));
+        status.into()
+    }
 
     #[test]
-    fn socket_that_may_not_be_opened_is_not_retried() {
-        for (kind, is_retryable) in
-            [(io::ErrorKind::ConnectionRefused, true), (io::ErrorKind::PermissionDenied, false)]
-        {
-            let mut status = Status::unavailable("cannot connect");
-            status.set_source(Arc::new(io::Error::from(kind)));
-            assert_eq!(Error::from(status).is_retryable(), is_retryable, "{kind:?}");
+    fn connection_is_retried_by_its_transport() {
+        use io::ErrorKind::{
+            ConnectionRefused, InvalidInput, NotFound, PermissionDenied, WouldBlock,
+        };
+
+        for (kind, is_socket_retried) in [
+            (NotFound, true),
+            (ConnectionRefused, true),
+            (WouldBlock, true),
+            (PermissionDenied, false),
+            // A path that is too long.
+            (InvalidInput, false),
+        ] {
+            let socket = unconnected(io::Error::from(kind));
+            assert_eq!(socket.is_retryable(), is_socket_retried, "{kind:?}");
+            assert!(unconnected(TcpError::from(io::Error::from(kind))).is_retryable(), "{kind:?}");
         }
+    }
+
+    #[test]
+    fn connection_that_breaks_is_retried() {
+        let mut status = Status::unknown("transport error");
+        status.set_source(Arc::new(io::Error::from(io::ErrorKind::PermissionDenied)));
+        assert!(Error::from(status).is_retryable());
     }
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use grantmint::listen::unix::Group;
+use grantmint_client::connect::is_transient_socket_error;
 
 /// Why a connection to a socket failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,7 +20,7 @@ pub(crate) enum SocketProblem {
     #[error("this user may not open the socket {}", path.display())]
     Denied { path: PathBuf, owner: Option<Owner> },
     #[error("cannot connect to the socket {}: {why}", path.display())]
-    Other { path: PathBuf, why: String },
+    Other { path: PathBuf, why: String, is_transient: bool },
 }
 
 /// The owner and mode of a socket.
@@ -56,13 +57,21 @@ impl SocketProblem {
                 });
                 Self::Denied { path, owner }
             }
-            _ => Self::Other { path, why: error.to_string() },
+            kind => Self::Other {
+                path,
+                why: error.to_string(),
+                is_transient: is_transient_socket_error(kind),
+            },
         }
     }
 
-    /// Whether a retry may help: a server that restarts creates its socket again.
+    /// Whether a retry may help: [`is_transient_socket_error`] decides.
     pub(crate) const fn is_transient(&self) -> bool {
-        matches!(self, Self::Missing(_) | Self::Refused(_))
+        match self {
+            Self::Missing(_) | Self::Refused(_) => true,
+            Self::Denied { .. } => false,
+            Self::Other { is_transient, .. } => *is_transient,
+        }
     }
 
     /// What to do next.
@@ -107,5 +116,26 @@ mod tests {
         assert!(!problem.is_transient());
         let hidden = SocketProblem::of(Path::new("/nowhere/api.sock"), &denied).unwrap();
         assert!(hidden.next().contains("its directory"));
+    }
+
+    #[test]
+    fn socket_errors_are_transient_as_the_client_decides() {
+        use io::ErrorKind::{
+            ConnectionRefused, InvalidInput, NotADirectory, NotFound, PermissionDenied, TimedOut,
+            WouldBlock,
+        };
+
+        for kind in [
+            ConnectionRefused,
+            InvalidInput,
+            NotADirectory,
+            NotFound,
+            PermissionDenied,
+            TimedOut,
+            WouldBlock,
+        ] {
+            let problem = SocketProblem::explain(Path::new("/api.sock"), &io::Error::from(kind));
+            assert_eq!(problem.is_transient(), is_transient_socket_error(kind), "{kind:?}");
+        }
     }
 }
