@@ -180,29 +180,29 @@ impl Bulk {
         self.next
     }
 
-    /// The first index of the last call. Indices in an error about a list count from there.
-    #[must_use]
-    pub fn call_start(&self) -> usize {
-        self.call_start
-    }
-
     /// Receives the next chunk; `None` after the last one. It is cancel safe: a call after a
-    /// dropped one continues.
+    /// dropped one continues to wait. If the call to the server was not open yet, it is made
+    /// again.
     ///
     /// # Errors
     ///
-    /// The server refuses, or there was no progress for the client's patience. Tokens received
-    /// before stay good, and a call after an error resumes.
+    /// The server refuses, or no chunk arrives for the client's patience. Tokens received before
+    /// stay good, and a call after an error resumes. Indices in an error count from the start of
+    /// the bulk.
     pub async fn next(&mut self) -> Result<Option<Chunk>, Error> {
         let Some(Chunk { first_index, tokens, validity }) = self.next_bytes().await? else {
             return Ok(None);
         };
-        let text = |token: &Bytes| String::from_utf8_lossy(token).into_owned();
-        Ok(Some(Chunk { first_index, tokens: tokens.iter().map(text).collect(), validity }))
+        let text = |token: &Bytes| str::from_utf8(token).map(str::to_owned);
+        let Ok(tokens) = tokens.iter().map(text).collect() else {
+            (self.next, self.call) = (first_index, None);
+            return Err(Status::internal("the server sent a token that is not UTF-8").into());
+        };
+        Ok(Some(Chunk { first_index, tokens, validity }))
     }
 
     /// The same with tokens in the buffer in which they were received, for callers that only write
-    /// them: no token is copied.
+    /// them: no token is copied, or checked to be UTF-8.
     pub async fn next_bytes(&mut self) -> Result<Option<Chunk<Bytes>>, Error> {
         while self.next < self.identities.len() {
             self.resumption.ready().await;
@@ -248,10 +248,15 @@ impl Bulk {
         let ended = || Status::unavailable("the call ended before its last token");
         let call = self.call.as_mut().ok_or_else(ended)?;
         let message = before(end, call.message()).await;
-        let message = message.ok_or_else(|| self.resumption.silence())??;
+        let message = message.ok_or_else(|| self.resumption.silence())?;
+        let message = message.map_err(|status| Error::from(status).moved(self.offset()))?;
         let message = message.ok_or_else(ended)?;
+        let index = usize::try_from(message.first_index).ok();
+        if index.and_then(|it| it.checked_add(self.offset())) != Some(self.next) {
+            let text = format!("the server sent index {} out of order", message.first_index);
+            return Err(Status::internal(text).into());
+        }
         let chunk = Chunk {
-            // The indices of a call for a part of a list start at 0, so they are counted here.
             first_index: self.next,
             validity: self.arrival.validity(message.validity.unwrap_or_default()),
             tokens: message.tokens,
@@ -269,7 +274,17 @@ impl Bulk {
             start_index,
             chunk_size: 0,
         };
-        Ok(mint_tokens(self.connection.clone(), Request::new(request)).await?)
+        let call = mint_tokens(self.connection.clone(), Request::new(request)).await;
+        call.map_err(|status| Error::from(status).moved(self.offset()))
+    }
+
+    /// The index in the bulk from which the indices of the call count: a call for a part of a list
+    /// starts at 0.
+    fn offset(&self) -> usize {
+        match self.identities {
+            Identities::List(_) => self.call_start,
+            Identities::Series { .. } => 0,
+        }
     }
 }
 
@@ -308,13 +323,18 @@ mod tests {
         task::{Context, Poll},
     };
 
-    use http::Uri;
+    use http::{StatusCode, Uri};
+    use http_body_util::Full;
     use hyper_util::rt::TokioIo;
+    use prost::Message;
     use tokio::{
         io::{DuplexStream, duplex},
         time::sleep,
     };
-    use tonic::{Code, service::interceptor::InterceptedService, transport::Endpoint};
+    use tonic::{
+        Code, codec::Codec, service::interceptor::InterceptedService, transport::Endpoint,
+    };
+    use tonic_prost::ProstCodec;
     use tower_service::Service;
 
     use super::*;
@@ -346,6 +366,54 @@ mod tests {
         let channel = Endpoint::from_static("http://server").connect_with_connector_lazy(Silent);
         let connection = InterceptedService::new(channel, Bearer::default());
         Bulk::new(connection, Identities::series("a", 3), &Options::new()).patience(patience)
+    }
+
+    /// A bulk from index 1 whose call was answered with this chunk.
+    fn answered(identities: Identities, chunk: &ReceivedChunk) -> Bulk {
+        let message = chunk.encode_to_vec();
+        let mut body = vec![0];
+        body.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+        body.extend(message);
+        let body = Full::new(Bytes::from(body));
+        let decoder = ProstCodec::<(), ReceivedChunk>::default().decoder();
+        let call = Streaming::new_response(decoder, body, StatusCode::OK, None, None);
+        let channel = Endpoint::from_static("http://server").connect_with_connector_lazy(Silent);
+        let connection = InterceptedService::new(channel, Bearer::default());
+        let mut bulk = Bulk::new(connection, identities, &Options::new()).start_at(1);
+        (bulk.call_start, bulk.call_end, bulk.call) = (1, 3, Some(call));
+        bulk
+    }
+
+    fn chunk(first_index: i64, token: &'static [u8]) -> ReceivedChunk {
+        ReceivedChunk { tokens: vec![token.into()], first_index, validity: None }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn chunk_must_start_at_the_next_index() {
+        let series = || Identities::series("a", 3);
+        let list = || Identities::List(vec!["a".to_owned(); 3]);
+        for (identities, first_index, is_good) in [
+            (series(), 1, true),
+            (series(), 0, false),
+            (series(), 2, false),
+            (series(), -1, false),
+            // A call for the rest of a list starts at 0.
+            (list(), 0, true),
+            (list(), 1, false),
+            (list(), i64::MAX, false),
+        ] {
+            let ended = answered(identities, &chunk(first_index, b"token")).next().await;
+            let ended = ended.map(|chunk| chunk.unwrap().first_index).map_err(|it| it.code());
+            let expected = if is_good { Ok(1) } else { Err(Code::Internal) };
+            assert_eq!(ended, expected, "{first_index}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn token_that_is_not_text_is_an_error() {
+        let mut bulk = answered(Identities::series("a", 3), &chunk(1, b"tok\xffen"));
+        assert_eq!(bulk.next().await.unwrap_err().code(), Code::Internal);
+        assert_eq!(bulk.next_index(), 1);
     }
 
     #[tokio::test(start_paused = true)]

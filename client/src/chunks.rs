@@ -12,14 +12,17 @@ use crate::{
     proto::{MintTokensRequest, Validity},
 };
 
-/// A `MintTokensResponse` whose tokens stay in the buffer in which they were received: a string for
-/// each would cost as much as receiving it.
+/// A `MintTokensResponse` whose tokens stay in the buffer in which they were received:
+/// allocating a string for each costs as much as receiving it.
 #[derive(Clone, PartialEq, prost::Message)]
 #[prost(skip_debug)]
 pub struct ReceivedChunk {
     /// The tokens, which are text: bearer secrets.
     #[prost(bytes = "bytes", repeated, tag = "1")]
     pub tokens: Vec<Bytes>,
+    /// The index of the first token.
+    #[prost(int64, tag = "2")]
+    pub first_index: i64,
     /// Their validity.
     #[prost(message, optional, tag = "3")]
     pub validity: Option<Validity>,
@@ -27,7 +30,10 @@ pub struct ReceivedChunk {
 
 impl fmt::Debug for ReceivedChunk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReceivedChunk").field("tokens", &self.tokens.len()).finish_non_exhaustive()
+        f.debug_struct("ReceivedChunk")
+            .field("first_index", &self.first_index)
+            .field("tokens", &self.tokens.len())
+            .finish_non_exhaustive()
     }
 }
 

@@ -7,6 +7,9 @@ use tonic_types::StatusExt;
 
 use crate::{connect::is_transient_socket_error, tls::ConnectError};
 
+/// How the path of an identity in a list starts; its index follows.
+const LISTED: &str = "identity_list.identities[";
+
 /// A call that failed: the server's error, or the transport's.
 #[derive(Clone, Debug)]
 pub struct Error {
@@ -74,6 +77,34 @@ impl Error {
         &self.status
     }
 
+    /// The error of a call for the part of a list that starts at this index. Its indices then count
+    /// from the start of the list.
+    pub(crate) fn moved(self, start: usize) -> Self {
+        let mut details = self.status.get_error_details();
+        let Some(mut info) = details.error_info().cloned().filter(|_| start > 0) else {
+            return self;
+        };
+        for name in ["index", "resume_index"] {
+            if let Some(index) = info.metadata.get_mut(name) {
+                *index = moved(index, start).unwrap_or_else(|| index.clone());
+            }
+        }
+        details.set_error_info(info.reason, info.domain, info.metadata);
+        if let Some(mut bad) = details.bad_request().cloned() {
+            for violation in &mut bad.field_violations {
+                let index =
+                    violation.field.strip_prefix(LISTED).and_then(|it| it.strip_suffix(']'));
+                if let Some(index) = index.and_then(|it| moved(it, start)) {
+                    violation.field = format!("{LISTED}{index}]");
+                }
+            }
+            details.set_bad_request(bad.field_violations);
+        }
+        let (code, message) = (self.status.code(), self.status.message());
+        let metadata = self.status.metadata().clone();
+        Status::with_error_details_and_metadata(code, message, details, metadata).into()
+    }
+
     /// Whether the connection failed, and not the call: tonic reports a connection that breaks
     /// with various codes, but always with a source.
     fn is_transport(&self) -> bool {
@@ -91,6 +122,12 @@ impl Error {
         // Of a Unix socket: an error of TCP is inside a `TcpError`.
         cause::<io::Error>(&self.status).map(|it| is_transient_socket_error(it.kind()))
     }
+}
+
+/// An index that counts from `start`, from 0.
+fn moved(index: &str, start: usize) -> Option<String> {
+    let index: usize = index.parse().ok()?;
+    index.checked_add(start).map(|index| index.to_string())
 }
 
 /// The cause of this type in a status's chain of sources.
@@ -142,8 +179,33 @@ impl error::Error for Error {
 mod tests {
     use std::sync::Arc;
 
+    use tonic_types::ErrorDetails;
+
     use super::*;
     use crate::connect::TcpError;
+
+    #[test]
+    fn indices_are_moved_to_the_start_of_the_list() {
+        let mut details = ErrorDetails::new();
+        let index = |name: &str| (name.to_owned(), "7".to_owned());
+        let metadata = [index("index"), index("resume_index"), index("attainable_max")];
+        details.set_error_info("IDENTITY_INVALID", "grantmint", HashMap::from(metadata));
+        details.add_bad_request_violation("identity_list.identities[7]", "is empty");
+        details.add_bad_request_violation("options.ttl", "is negative");
+        details.set_retry_info(Some(Duration::from_secs(2)));
+        let status = Status::with_error_details(Code::InvalidArgument, "invalid", details);
+        let error = Error::from(status).moved(20_000);
+        let fields = error.field_violations().into_iter().map(|it| it.field);
+        assert_eq!(fields.collect::<Vec<_>>(), ["identity_list.identities[20007]", "options.ttl"]);
+        let metadata = error.metadata();
+        let values = ["index", "resume_index", "attainable_max"].map(|name| &metadata[name][..]);
+        assert_eq!(values, ["20007", "20007", "7"]);
+        assert_eq!(
+            (error.code(), error.reason()),
+            (Code::InvalidArgument, Some("IDENTITY_INVALID"))
+        );
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(2)));
+    }
 
     fn unconnected(error: impl error::Error + Send + Sync + 'static) -> Error {
         let mut status = Status::unavailable("cannot connect");
