@@ -32,7 +32,7 @@ use self::{
 use crate::{
     client::{OptionArgs, ServerArgs, timestamp, utc},
     exit::Exit,
-    failure::{Failure, reason},
+    failure::Failure,
     output::{self, MessageFormat, StdoutError},
 };
 
@@ -95,7 +95,9 @@ impl BulkCommand {
         output.bar.finish_and_clear();
         let failure = match ended {
             Ok(()) => None,
-            Err(BulkError::Call(error)) => Some(self.server.explained(error).into()),
+            Err(BulkError::Call(error)) => {
+                Some(Failure::from(self.server.explained(error)).by_line(&self.source()))
+            }
             Err(BulkError::Write(error)) => Some(self.cannot_write(error)),
         };
         // If the reader of standard output is gone, print no summary either.
@@ -119,8 +121,7 @@ impl BulkCommand {
         let (waits, bar) = (Arc::clone(&output.waits), output.bar.clone());
         move |_, error, pause| {
             let status = server.explained(error.clone());
-            let cause = Cause::new(reason(&status), status.message());
-            lock(&waits).start(&bar, format, pause, &cause);
+            lock(&waits).start(&bar, format, pause, &Cause::of(&status));
         }
     }
 
@@ -261,10 +262,16 @@ impl Output<'_> {
         let use_by = utc(chunk.validity.use_by_time().map(Timestamp::from).as_ref());
         for token in &chunk.tokens {
             if self.command.json {
+                let token = str::from_utf8(token).map_err(|_| {
+                    io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        "the server sent one that is not UTF-8",
+                    )
+                })?;
                 let line = json!({
                     "index": self.done,
                     "identity": identities.get(self.done),
-                    "token": String::from_utf8_lossy(token),
+                    "token": token,
                     "use_by_time": use_by,
                 });
                 writeln!(self.sink, "{line}")?;

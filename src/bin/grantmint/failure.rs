@@ -14,6 +14,9 @@ use crate::{
     terminal::{Color, Paint},
 };
 
+/// How the path of an identity in a list starts; its index follows.
+const LISTED: &str = "identity_list.identities[";
+
 /// Why a command failed.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -79,6 +82,19 @@ impl Failure {
     #[must_use]
     pub(crate) fn next(mut self, next: impl Into<String>) -> Self {
         self.next = Some(next.into());
+        self
+    }
+
+    /// Names identities of a list by their lines in this file.
+    #[must_use]
+    pub(crate) fn by_line(mut self, file: &str) -> Self {
+        for detail in &mut self.details {
+            let index = detail.place.strip_prefix(LISTED).and_then(|it| it.strip_suffix(']'));
+            if let Some(index) = index.and_then(|it| it.parse::<usize>().ok()) {
+                detail.line = index.checked_add(1);
+                file.clone_into(&mut detail.place);
+            }
+        }
         self
     }
 
@@ -164,15 +180,16 @@ impl From<Status> for Failure {
         let exit = if later { Exit::TryLater } else { Exit::Failed };
         let bad = status.get_details_bad_request().map(|bad| bad.field_violations);
         let details = bad.unwrap_or_default().into_iter();
+        let details =
+            details.map(|it| Detail { place: it.field, line: None, message: it.description });
+        let details = details.chain(denied(&status)).collect();
         let next = what_next(&status).map(Cow::into_owned);
         Self {
             exit,
             message: status.message().to_owned(),
             code: Some(status.code()).filter(|_| !disconnected(&status)),
             reason: reason(&status),
-            details: details
-                .map(|it| Detail { place: it.field, line: None, message: it.description })
-                .collect(),
+            details,
             retry_after: retry_delay(&status),
             next,
         }
@@ -223,6 +240,14 @@ fn details(problems: &Problems) -> Vec<Detail> {
     problems.list().iter().map(detail).collect()
 }
 
+/// The identity of a list that the caller may not have tokens for.
+fn denied(status: &Status) -> Option<Detail> {
+    let mut info = status.get_details_error_info()?;
+    let index = info.metadata.remove("index").filter(|_| info.reason == "IDENTITY_NOT_ALLOWED")?;
+    let place = format!("{LISTED}{index}]");
+    Some(Detail { place, line: None, message: "is not allowed".to_owned() })
+}
+
 fn what_next(status: &Status) -> Option<Cow<'static, str>> {
     if let Some(problem) = dial::problem(status) {
         return problem.next();
@@ -264,6 +289,8 @@ fn retry_delay(status: &Status) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use grantmint::config::Config;
     use tonic_types::ErrorDetails;
 
@@ -271,7 +298,7 @@ mod tests {
 
     fn pending() -> Failure {
         let mut details = ErrorDetails::new();
-        details.set_error_info("GRANT_PENDING", "grantmint", std::collections::HashMap::new());
+        details.set_error_info("GRANT_PENDING", "grantmint", HashMap::new());
         details.set_retry_info(Some(Duration::from_millis(1_500)));
         Status::with_error_details(Code::Unavailable, "no grant has been received yet", details)
             .into()
@@ -322,11 +349,28 @@ mod tests {
             ("PARAM_REQUIRED", "--param"),
         ] {
             let mut details = ErrorDetails::new();
-            details.set_error_info(reason, "grantmint", std::collections::HashMap::new());
+            details.set_error_info(reason, "grantmint", HashMap::new());
             let status = Status::with_error_details(Code::InvalidArgument, "is missing", details);
             let failure = Failure::from(status).to_string();
             assert!(failure.contains(&format!(" with {flag}")), "{failure}");
         }
+    }
+
+    #[test]
+    fn identities_of_a_file_are_named_by_line() {
+        let mut details = ErrorDetails::new();
+        let index = HashMap::from([("index".to_owned(), "20000".to_owned())]);
+        details.set_error_info("IDENTITY_NOT_ALLOWED", "grantmint", index);
+        let status = Status::with_error_details(Code::PermissionDenied, "not this", details);
+        let shown = Failure::from(status).by_line("viewers.txt").to_string();
+        assert!(shown.ends_with("\n  viewers.txt:20001: is not allowed"), "{shown}");
+        let mut details = ErrorDetails::new();
+        details.add_bad_request_violation("identity_list.identities[2]", "is empty");
+        details.add_bad_request_violation("options.ttl", "is negative");
+        let status = Status::with_error_details(Code::InvalidArgument, "invalid", details);
+        let shown = Failure::from(status).by_line("viewers.txt").to_string();
+        let lines = "\n  viewers.txt:3: is empty\n  options.ttl: is negative";
+        assert!(shown.ends_with(lines), "{shown}");
     }
 
     #[test]

@@ -4,8 +4,12 @@ use std::{collections::BTreeMap, mem, time::Duration};
 
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
+use tonic::Status;
 
-use crate::output::MessageFormat;
+use crate::{
+    failure::{disconnected, reason},
+    output::MessageFormat,
+};
 
 /// The waits of one bulk.
 #[derive(Debug, Default)]
@@ -70,16 +74,28 @@ pub(super) struct Cause {
 }
 
 impl Cause {
-    /// From the server's reason, if any, and its message. Only the first clause of the message is
-    /// kept: the rest is advice on retrying.
-    pub(super) fn new(reason: Option<String>, message: &str) -> Self {
-        let text = message.split([';', '\n']).next().unwrap_or_default().to_owned();
-        Self { reason: reason.unwrap_or_else(|| "no connection".to_owned()), text }
+    /// From the server's reason, or else the code, and the message. Only the first clause of the
+    /// message is kept: the rest is advice on retrying.
+    pub(super) fn of(status: &Status) -> Self {
+        let text = status.message().split([';', '\n']).next().unwrap_or_default().to_owned();
+        let reason = reason(status).unwrap_or_else(|| {
+            if disconnected(status) {
+                "no connection".to_owned()
+            } else {
+                format!("{:?}", status.code())
+            }
+        });
+        Self { reason, text }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
+    use tonic::Code;
+    use tonic_types::{ErrorDetails, StatusExt};
+
     use super::*;
 
     #[test]
@@ -87,20 +103,28 @@ mod tests {
         let mut waits = Waits::default();
         assert_eq!(waits.summary(), None);
         let bar = ProgressBar::hidden();
-        let wait = |waits: &mut Waits, reason: Option<&str>| {
-            let cause =
-                Cause::new(reason.map(str::to_owned), "no grant has been received yet; retry");
+        let text = "no grant has been received yet; retry";
+        let wait = |waits: &mut Waits, code: Code, reason: Option<&str>| {
+            let details = reason.map(|it| ErrorDetails::with_error_info(it, "", HashMap::new()));
+            let status = match details {
+                Some(details) => Status::with_error_details(code, text, details),
+                None => Status::new(code, text),
+            };
+            let cause = Cause::of(&status);
             assert_eq!(cause.text, "no grant has been received yet");
             waits.start(&bar, MessageFormat::Text, Duration::from_millis(700), &cause);
         };
-        wait(&mut waits, Some("GRANT_PENDING"));
+        wait(&mut waits, Code::Unavailable, Some("GRANT_PENDING"));
         let once = "waited 1 time, 0.7 s in total: GRANT_PENDING 1";
         assert_eq!(waits.summary().as_deref(), Some(once));
-        wait(&mut waits, Some("GRANT_PENDING"));
-        wait(&mut waits, None);
-        let thrice = "waited 3 times, 2.1 s in total: GRANT_PENDING 2, no connection 1";
-        assert_eq!(waits.summary().as_deref(), Some(thrice));
-        let times = json!({"GRANT_PENDING": 2, "no connection": 1});
-        assert_eq!(waits.to_json(), json!({"times": times, "seconds": 2.1}));
+        wait(&mut waits, Code::Unavailable, Some("GRANT_PENDING"));
+        wait(&mut waits, Code::Unavailable, None);
+        // Its own deadline, or a proxy's.
+        wait(&mut waits, Code::DeadlineExceeded, None);
+        let all = "waited 4 times, 2.8 s in total: DeadlineExceeded 1, GRANT_PENDING 2, no \
+                   connection 1";
+        assert_eq!(waits.summary().as_deref(), Some(all));
+        let times = json!({"DeadlineExceeded": 1, "GRANT_PENDING": 2, "no connection": 1});
+        assert_eq!(waits.to_json(), json!({"times": times, "seconds": 2.8}));
     }
 }

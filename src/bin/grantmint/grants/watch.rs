@@ -45,9 +45,7 @@ pub(super) async fn follow(
     let (report, mut lost) = mpsc::unbounded_channel();
     let target = profile.map_or(Target::All, Target::Profile);
     let watch = Watch::new(server.connect_lazily()?, target).on_resume(move |error, pause| {
-        if error.reason() != Some("STREAM_LIFETIME_REACHED") {
-            let _ = report.send((error.clone(), pause));
-        }
+        let _ = report.send((error.clone(), pause));
     });
     let mut updates = pin!(patient_after_the_first(watch));
     let mut display = Display::new(server.url(), json);
@@ -60,7 +58,10 @@ pub(super) async fn follow(
             _ = interrupt.recv() => return Ok(Exit::Done),
             _ = terminate.recv() => return Ok(Exit::Done),
             Some((error, pause)) = lost.recv() => {
-                display.lost(&server.explained(error), pause)?;
+                display.known.restart();
+                if error.reason() != Some("STREAM_LIFETIME_REACHED") {
+                    display.lost(&server.explained(error), pause)?;
+                }
             }
             update = updates.next() => match update {
                 Some(Ok(update)) => display.changed(&update)?,
@@ -86,13 +87,41 @@ fn patient_after_the_first(
 struct Display<'a> {
     server: &'a str,
     format: MessageFormat,
+    known: Known,
+    /// None while the server is connected.
+    lost: Option<Lost>,
+    shape: Shape,
+}
+
+/// The grants, as far as they are known.
+#[derive(Default)]
+struct Known {
     grants: BTreeMap<String, Grant>,
     /// The names in an incomplete snapshot; none outside one. Older grants stay until the
     /// snapshot is complete.
     snapshot: Option<BTreeSet<String>>,
-    /// None while the server is connected.
-    lost: Option<Lost>,
-    shape: Shape,
+}
+
+impl Known {
+    fn change(&mut self, changed: &WatchGrantsResponse) {
+        let named = changed.grants.iter().map(|grant| (grant.name.clone(), grant.clone()));
+        self.grants.extend(named);
+        if changed.snapshot {
+            let sent = changed.grants.iter().map(|grant| grant.name.clone());
+            self.snapshot.get_or_insert_default().extend(sent);
+        }
+        // An older server does not mark its snapshot as complete; the next change completes it.
+        if (changed.snapshot_complete || !changed.snapshot)
+            && let Some(names) = self.snapshot.take()
+        {
+            self.grants.retain(|name, _| names.contains(name));
+        }
+    }
+
+    /// The next update starts a new snapshot.
+    fn restart(&mut self) {
+        self.snapshot = None;
+    }
 }
 
 /// An unreachable server. The grants shown are those from before.
@@ -119,33 +148,15 @@ impl<'a> Display<'a> {
         } else {
             Shape::Lines(Columns::default())
         };
-        Self {
-            server,
-            format: MessageFormat::of(json),
-            grants: BTreeMap::new(),
-            snapshot: None,
-            lost: None,
-            shape,
-        }
+        Self { server, format: MessageFormat::of(json), known: Known::default(), lost: None, shape }
     }
 
     fn changed(&mut self, changed: &WatchGrantsResponse) -> Result<(), StdoutError> {
         if self.lost.take().is_some() {
             self.note("reconnected to the server");
         }
-        let first = self.grants.is_empty();
-        let named = changed.grants.iter().map(|grant| (grant.name.clone(), grant.clone()));
-        self.grants.extend(named);
-        if changed.snapshot {
-            let sent = changed.grants.iter().map(|grant| grant.name.clone());
-            self.snapshot.get_or_insert_default().extend(sent);
-        }
-        // An older server does not mark its snapshot as complete; the next change completes it.
-        if (changed.snapshot_complete || !changed.snapshot)
-            && let Some(names) = self.snapshot.take()
-        {
-            self.grants.retain(|name, _| names.contains(name));
-        }
+        let first = self.known.grants.is_empty();
+        self.known.change(changed);
         let now = Clock::system().now().wall;
         match &mut self.shape {
             Shape::Table(_) => self.draw(),
@@ -169,7 +180,6 @@ impl<'a> Display<'a> {
     }
 
     fn lost(&mut self, status: &Status, pause: Duration) -> Result<(), StdoutError> {
-        self.snapshot = None;
         let known = self.lost.as_ref().map(|lost| lost.since);
         let since = known.unwrap_or_else(|| Clock::system().now().wall);
         let (time, why) = (clock_time(since, 0), status.message());
@@ -185,7 +195,7 @@ impl<'a> Display<'a> {
 
     fn tick(&mut self) -> Result<(), StdoutError> {
         // Before the first response there is nothing to show.
-        if self.grants.is_empty() { Ok(()) } else { self.draw() }
+        if self.known.grants.is_empty() { Ok(()) } else { self.draw() }
     }
 
     /// Writes a note, unless a table shows it.
@@ -197,8 +207,28 @@ impl<'a> Display<'a> {
 
     fn draw(&mut self) -> Result<(), StdoutError> {
         let Shape::Table(frame) = &mut self.shape else { return Ok(()) };
-        let Self { grants, server, .. } = self;
+        let (grants, server) = (&self.known.grants, self.server);
         let lost = self.lost.as_ref().map(|lost| lost.message.as_str());
         frame.draw(&frame::View { grants, server, lost }, Clock::system().now().wall)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshot(names: &[&str], snapshot_complete: bool) -> WatchGrantsResponse {
+        let grant = |name: &&str| Grant { name: (*name).to_owned(), ..Grant::default() };
+        let grants = names.iter().map(grant).collect();
+        WatchGrantsResponse { grants, snapshot: true, snapshot_complete }
+    }
+
+    #[test]
+    fn snapshot_that_was_cut_off_does_not_count() {
+        let mut known = Known::default();
+        known.change(&snapshot(&["a"], false));
+        known.restart();
+        known.change(&snapshot(&["b"], true));
+        assert_eq!(known.grants.keys().collect::<Vec<_>>(), ["b"]);
     }
 }
