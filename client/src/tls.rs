@@ -19,7 +19,7 @@ use rustls::{
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite},
     task::spawn_blocking,
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use zeroize::Zeroizing;
@@ -35,6 +35,9 @@ const HTTP2: &[u8] = b"h2";
 
 /// How long to wait for the server's first bytes.
 const FIRST_BYTES: Duration = Duration::from_secs(1);
+
+/// How long replacing a certificate and its key may take.
+const REPLACED: Duration = Duration::from_millis(100);
 
 /// No bundle of certificates is larger.
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
@@ -117,9 +120,7 @@ pub async fn connect<I>(
 where
     I: AsyncRead + AsyncWrite + Unpin,
 {
-    let (name, expected, files) = (server_name(expected), expected.clone(), files.clone());
-    let config = spawn_blocking(move || config(&expected, &files)).await;
-    let config = config.map_err(|error| ConnectError::Failed(error.to_string()))??;
+    let (name, config) = (server_name(expected), read_config(expected, files).await?);
     let connected = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
     let mut stream = connected.map_err(|error| explain(&error))?;
     if stream.get_ref().1.alpn_protocol() != Some(HTTP2) {
@@ -139,6 +140,23 @@ where
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
+}
+
+/// The configuration with the files as they are now. They may be seen half replaced: a certificate
+/// without its key, or a part of a file. So they are read again once if they cannot be used.
+async fn read_config(expected: &Expected, files: &Files) -> Result<ClientConfig, ConnectError> {
+    let read = async || {
+        let (expected, files) = (expected.clone(), files.clone());
+        let read = spawn_blocking(move || config(&expected, &files)).await;
+        read.map_err(|error| ConnectError::Failed(error.to_string()))?
+    };
+    match read().await {
+        Err(ConnectError::File { .. }) => {
+            sleep(REPLACED).await;
+            read().await
+        }
+        read => read,
+    }
 }
 
 /// Reads the files, so it blocks.
@@ -261,7 +279,35 @@ fn alert_name(alert: rustls::AlertDescription) -> String {
 
 #[cfg(test)]
 mod tests {
+    use rcgen::{CertifiedKey, generate_simple_self_signed};
+
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn files_seen_half_replaced_are_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (cert, key) = (dir.path().join("tls.crt"), dir.path().join("tls.key"));
+        let pairs = [(); 2].map(|()| generate_simple_self_signed(["a".to_owned()]).unwrap());
+        let [old, new] = pairs
+            .map(|CertifiedKey { cert, signing_key }| (cert.pem(), signing_key.serialize_pem()));
+        let files = Files { ca: Some(cert.clone()), pair: Some((cert.clone(), key.clone())) };
+        let expected = Expected::parse("a").unwrap();
+        for (half_cert, half_key) in
+            [(&new.0[..], &old.1[..]), (&new.0[..100], &new.1), (&new.0, ""), ("", &new.1)]
+        {
+            fs::write(&cert, half_cert).unwrap();
+            fs::write(&key, half_key).unwrap();
+            let (read, ()) = tokio::join!(read_config(&expected, &files), async {
+                sleep(REPLACED / 2).await;
+                fs::write(&cert, &new.0).unwrap();
+                fs::write(&key, &new.1).unwrap();
+            });
+            assert!(read.is_ok(), "{:?}", read.err());
+        }
+        fs::write(&key, &old.1).unwrap();
+        let error = read_config(&expected, &files).await.unwrap_err();
+        assert!(error.to_string().ends_with("does not match the certificate"), "{error}");
+    }
 
     #[test]
     fn expected_names_are_parsed_by_their_form() {
