@@ -9,8 +9,7 @@ use crate::{
     Client, Server, ServerError,
     bearer::Bearer,
     cache::Cache,
-    client::Connection,
-    connect::{Connector, endpoint},
+    connect::{Connection, Connector, endpoint},
     retry::PATIENCE,
     server::{Transport, bare_host},
     tls::{Expected, Files},
@@ -53,7 +52,7 @@ pub enum BuildError {
     /// A SPIFFE ID is verified with the bundle of its trust domain, which is missing.
     #[error("a SPIFFE ID needs the bundle of its trust domain; name it by ca_file")]
     NoBundle,
-    /// The token's file holds none.
+    /// The token's file holds no token.
     #[error("the token file {0}")]
     Token(String),
 }
@@ -65,10 +64,12 @@ impl fmt::Debug for Builder {
     }
 }
 
-impl Builder {
-    pub(crate) fn new(server: String) -> Self {
-        Self {
-            server,
+impl Client {
+    /// Builds a client of this server: `https://host:port`, `http://host:port`, `host:port` or
+    /// `unix:/path/of/the.sock`.
+    pub fn builder(server: impl Into<String>) -> Builder {
+        Builder {
+            server: server.into(),
             files: Files::default(),
             token_file: None,
             server_name: None,
@@ -79,7 +80,9 @@ impl Builder {
             cache_capacity: 10_000,
         }
     }
+}
 
+impl Builder {
     /// The authorities that the server's certificate is verified with, in PEM form. Default: the
     /// system's. The file is read for each connection.
     pub fn ca_file(mut self, file: impl Into<PathBuf>) -> Self {
@@ -170,7 +173,7 @@ impl Builder {
         Ok(Client::new(connection, self.deadline, self.patience, Cache::new(self.cache_capacity)))
     }
 
-    /// A setting that only TLS obeys. A Unix socket needs none.
+    /// A setting that applies only to TLS. A Unix socket needs none.
     fn tls_setting(&self) -> Option<&'static str> {
         let settings = [
             ("ca_file", self.files.ca.is_some()),

@@ -3,12 +3,10 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep, timeout_at};
-use tonic::{Request, Status, service::interceptor::InterceptedService, transport::Channel};
+use tonic::{Request, Status};
 
 use crate::{
-    Bulk, Error, Identities, Options, Target, Token, Watch,
-    bearer::Bearer,
-    builder::Builder,
+    Bulk, Connection, Error, Identities, Options, Target, Token, Watch,
     cache::Cache,
     proto::{
         Grant, MintTokenRequest, RefreshGrantRequest, grant_service_client::GrantServiceClient,
@@ -20,9 +18,6 @@ use crate::{
 /// A longer deadline is as good as none, and might not be representable.
 const MAX_DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A connection whose calls carry the bearer token, if there is one.
-pub type Connection = InterceptedService<Channel, Bearer>;
-
 /// Calls a grantmint server. Clones share its connection and its cache.
 #[derive(Clone)]
 pub struct Client {
@@ -33,12 +28,6 @@ pub struct Client {
 }
 
 impl Client {
-    /// Builds a client of this server: `https://host:port`, `http://host:port`, `host:port` or
-    /// `unix:/path/of/the.sock`.
-    pub fn builder(server: impl Into<String>) -> Builder {
-        Builder::new(server.into())
-    }
-
     pub(crate) fn new(
         connection: Connection,
         deadline: Duration,

@@ -18,11 +18,14 @@ use tokio::{
 };
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
-use tonic::transport::Endpoint;
+use tonic::{
+    service::interceptor::InterceptedService,
+    transport::{Channel, Endpoint},
+};
 use tower_service::Service;
 
 use crate::{
-    Server, ServerError,
+    Bearer, Server, ServerError,
     server::bare_host,
     tls::{Expected, Files, Prefixed, connect},
 };
@@ -37,6 +40,9 @@ const FRAME: u32 = 128 * 1024;
 
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A connection whose calls carry the bearer token, if there is one.
+pub type Connection = InterceptedService<Channel, Bearer>;
 
 /// The settings of a connection to this server: flow control for bulks, and pings.
 pub fn endpoint(server: &Server) -> Result<Endpoint, ServerError> {
@@ -74,7 +80,8 @@ pub const fn is_transient_socket_error(kind: io::ErrorKind) -> bool {
 type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// Connects to one of a name's addresses, in random order: many clients spread over the replicas
-/// behind a headless service. An address that does not answer holds up the next one for 250 ms.
+/// behind a headless service. An address that does not accept a TCP connection within 250 ms is tried
+/// beside the next one; the TLS handshake is made with the first that does.
 #[derive(Clone, Debug)]
 pub struct Connector {
     tls: Option<(Expected, Files)>,

@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn patience_counts_from_the_attempt_and_ends_in_the_last_failure() {
+    async fn patience_counts_from_the_attempt_and_ends_in_last_failure() {
         let mut resumption = Resumption::new();
         resumption.set_patience(Duration::from_secs(5));
         let started = Instant::now();

@@ -32,12 +32,12 @@ pub(crate) enum Transport {
     Unix(PathBuf),
 }
 
-/// A string that is no server's address. The error does not repeat the string: it may hold a
+/// A string that is not a server's address. The error does not repeat the string: it may hold a
 /// password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServerError {
-    /// It is no URL.
+    /// It is not a URL.
     #[error("is not a server URL; expected the form http://127.0.0.1:50051 or 127.0.0.1:50051")]
     Malformed,
     /// It has no port.
