@@ -39,6 +39,10 @@ pub enum Identities {
 }
 
 /// Tokens for consecutive indices: bearer secrets, which its `Debug` does not print.
+///
+/// A chunk that waited unread is returned even if its time is over, or if the server ends the call
+/// because it waited (`CHUNK_STALE`). So check [`usable_for`](Validity::usable_for) before the tokens
+/// are given to clients.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Chunk<T = String> {

@@ -62,9 +62,11 @@ impl Watch {
         self
     }
 
-    /// Receives the next update: first a snapshot, then the grants that changed. After a failure
-    /// that may pass a new snapshot follows; its first message (`snapshot`) replaces all that
-    /// was received before. It is cancel safe.
+    /// Receives the next update: first a snapshot, in messages with `snapshot` of which the last
+    /// has `snapshot_complete`, then the grants that changed. After a failure that may pass a new
+    /// snapshot follows, which replaces all that was received before. Until it is complete, older
+    /// grants may be kept; [`on_resume`](Self::on_resume) is called before it, so that a snapshot
+    /// that was cut off can be dropped. It is cancel safe.
     ///
     /// # Errors
     ///

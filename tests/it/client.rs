@@ -195,6 +195,7 @@ async fn bulk_of_a_list_takes_several_calls_and_stops_at_a_bad_one() {
         }
     };
     assert_eq!(error.reason(), Some("IDENTITY_INVALID"));
+    assert_eq!(error.field_violations()[0].field, "identity_list.identities[20000]");
     assert_eq!(bulk.next_index(), 20_000);
 }
 

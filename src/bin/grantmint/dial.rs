@@ -109,7 +109,7 @@ impl Problem {
 }
 
 impl TlsArgs {
-    /// A flag that only TLS obeys.
+    /// A flag that applies only to TLS.
     fn flag(&self) -> Option<&'static str> {
         let flags = [
             ("--ca", self.ca.is_some()),
