@@ -108,7 +108,7 @@ async fn no_output_contains_a_secret() {
     }
     let grants = run(&["grants", "--json", "--server", &serve.server]).await;
     markers.in_none_of("grants", &grants.stdout);
-    let check = run(&["check", config.path()]).await;
+    let check = run(&["check", config.path(), "--verbose"]).await;
     markers.in_none_of("check", &(check.stdout + &check.stderr));
     for of_process in ["cmdline", "environ"] {
         // Only root can read the environment of a process that cannot be dumped.

@@ -96,7 +96,7 @@ async fn no_output_contains_a_key_token_or_value() {
 
     let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
     let (config, secret) = (path("config"), path("secret"));
-    for arguments in [&["check", &config][..], &["check", "--json", &config]] {
+    for arguments in [&["check", "--verbose", &config][..], &["check", "--json", &config]] {
         let check = run(arguments).await;
         assert_eq!(check.code, Some(0), "{}", check.stderr);
         assert!(check.stdout.contains("zoom-videosdk"), "{}", check.stdout);
