@@ -248,8 +248,9 @@ async fn observe_mode_fires_its_alert_until_enforced() {
     let config = Configured::with_secret(ENTRY, "", DEMO_API_KEY_SECRET);
     let _enforcing = Serve::configured(&config, &arguments).await;
     until("it clears", async || !alerts.is_firing("GrantmintPolicyNotEnforced").await).await;
+    // Not only while a scrape between the two servers failed, of which Prometheus also warns.
     alerts.0.scraped(3).await;
-    alerts.clears("GrantmintPolicyNotEnforced").await;
+    assert!(!alerts.is_firing("GrantmintPolicyNotEnforced").await, "it fires again");
 }
 
 #[tokio::test]
