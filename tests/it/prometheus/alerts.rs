@@ -77,7 +77,11 @@ impl Alerts {
 
     async fn clears(&self, alert: &str) {
         until(&format!("{alert} clears"), async || !self.is_firing(alert).await).await;
-        assert_eq!(self.0.warnings(), Vec::<Value>::new());
+        // While a test restarts its server, a scrape may be refused.
+        let is_refused = |line: &Value| line["err"].to_string().contains("connection refused");
+        let mut warnings = self.0.warnings();
+        warnings.retain(|line| !is_refused(line));
+        assert_eq!(warnings, Vec::<Value>::new());
     }
 
     async fn is_firing(&self, alert: &str) -> bool {
@@ -248,9 +252,8 @@ async fn observe_mode_fires_its_alert_until_enforced() {
     let config = Configured::with_secret(ENTRY, "", DEMO_API_KEY_SECRET);
     let _enforcing = Serve::configured(&config, &arguments).await;
     until("it clears", async || !alerts.is_firing("GrantmintPolicyNotEnforced").await).await;
-    // Not only while a scrape between the two servers failed, of which Prometheus also warns.
     alerts.0.scraped(3).await;
-    assert!(!alerts.is_firing("GrantmintPolicyNotEnforced").await, "it fires again");
+    alerts.clears("GrantmintPolicyNotEnforced").await;
 }
 
 #[tokio::test]
