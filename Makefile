@@ -52,12 +52,10 @@ endef
 ## mostly one thread, runs beside the rest; it is first, since the second place is for what make
 ## finds next.
 test:
-	$(MAKE) --no-print-directory --jobs=2 guard suite
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=line guard suite
 
-# Two tests per core: most of them wait for a process.
 suite: lint example-tools library-tools browser-tools prometheus-tools image-tools static
-	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" GRANTMINT_PYTHON="$(CURDIR)/$(VENV)/bin/python" \
-		RUST_TEST_THREADS=$$(($$(nproc) * 2)) $(CARGO) test --locked --workspace
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" GRANTMINT_PYTHON="$(CURDIR)/$(VENV)/bin/python" $(CARGO) test --locked --workspace
 
 lint: python-tools
 	$(CARGO) fmt --all --check
