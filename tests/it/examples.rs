@@ -165,12 +165,13 @@ async fn every_token_is_received_once(command: Command) {
     caller.read_to(2).await;
     assert_eq!(caller.read.len(), 2, "{}", caller.reported.text());
     serve.signal("INT");
-    // The output must be read, or the bulk cannot end.
-    tokio::select! {
-        _ = serve.ended() => {}
-        () = caller.read_to(COUNT) => {}
-    }
-    let drained = caller.reported.resume_index_after("DRAINING").await;
+    // The output must be read, or the bulk cannot end and its caller cannot report it.
+    let reported = caller.reported.clone();
+    let drained = tokio::select! {
+        drained = reported.resume_index_after("DRAINING") => drained,
+        () = caller.read_to(COUNT) => panic!("the bulk was not drained"),
+    };
+    serve.ended().await;
     assert!(0 < drained && drained < COUNT, "{drained}");
     let serve = start(&[]).await;
     // Alice's token, all tokens of the first server, and one of this server.
