@@ -251,15 +251,13 @@ impl Pages {
 
     async fn status(&self, selection: Selection) -> Response<Body> {
         let status = Arc::clone(&self.status);
-        let rendered = rendered(move || status.render(&selection)).await;
-        as_is(with(rendered, header::CONTENT_TYPE, "application/json"))
+        as_is(rendered("application/json", move || status.render(&selection)).await)
     }
 
     async fn metrics(&self, headers: &HeaderMap) -> Response<Body> {
         let (metrics, format) = (self.metrics.clone(), metrics_format(headers));
-        let page = rendered(move || metrics.render(format).into()).await;
-        let page = with(page, header::CONTENT_TYPE, format.content_type());
-        with(page, header::VARY, "Accept")
+        let render = move || metrics.render(format).into();
+        with(rendered(format.content_type(), render).await, header::VARY, "Accept")
     }
 
     fn readiness(&self) -> Response<Body> {
@@ -277,12 +275,15 @@ impl Pages {
     }
 }
 
-/// The page that `render` makes, on a thread of its own: with many resources it takes long enough to
-/// delay calls.
-async fn rendered(render: impl FnOnce() -> Bytes + Send + 'static) -> Response<Body> {
+/// The page that `render` returns. It runs on another thread: with many resources it takes long
+/// enough to delay calls.
+async fn rendered(
+    content_type: &'static str,
+    render: impl FnOnce() -> Bytes + Send + 'static,
+) -> Response<Body> {
     match spawn_blocking(render).await {
-        Ok(page) => response(StatusCode::OK, page),
-        Err(_) => response(StatusCode::INTERNAL_SERVER_ERROR, Bytes::new()),
+        Ok(page) => with(response(StatusCode::OK, page), header::CONTENT_TYPE, content_type),
+        Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "cannot be rendered\n".to_owned()),
     }
 }
 
