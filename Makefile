@@ -48,9 +48,8 @@ $(GO_ENV) go vet ./$(<D)
 $(GO_ENV) go build -o $@ ./$(<D)
 endef
 
-## The whole gate: formatting, lints, docs, protos, tests. The guard's release build, which is
-## mostly one thread, runs beside the rest; it is first, since the second place is for what make
-## finds next.
+## The whole gate: formatting, lints, docs, protos, tests. The guard is named first, so that its
+## release build, mostly one thread, runs beside everything else.
 test:
 	$(MAKE) --no-print-directory --jobs=2 --output-sync=line guard suite
 

@@ -28,8 +28,8 @@ const MAX_LINES: usize = 1_000;
 /// The start gate opens after this, whatever the upstream reports.
 const GATE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// After a change, further ones are collected for this long per grant. Whoever reports changes reads
-/// every grant, which takes less than a hundredth of it.
+/// After a change, further ones are collected for this long per grant. A report then reads every
+/// grant, which takes less than a hundredth of this time.
 const COLLECTED: Duration = Duration::from_micros(20);
 
 /// Something besides grants that this replica needs, such as keys that are fetched. The start gate

@@ -41,7 +41,7 @@ fn backoff(failures: u32) -> Duration {
 pub(crate) struct Resumption {
     patience: Duration,
     failures: u32,
-    /// Since when there is no progress: the first attempt or failure since the last.
+    /// When the wait for progress began: at the first attempt or failure since the last progress.
     waiting_since: Option<Instant>,
     /// The last failure since the last progress.
     last: Option<Error>,
@@ -66,15 +66,15 @@ impl Resumption {
         self.patience = patience;
     }
 
-    /// Starts to wait for progress, unless it is waited for already. Returns when the patience
-    /// ends; `None` for never.
+    /// Starts waiting for progress, unless it has already. Returns when patience ends; `None` for
+    /// never.
     pub(crate) fn wait(&mut self) -> Option<Instant> {
         let since = *self.waiting_since.get_or_insert_with(Instant::now);
         since.checked_add(if self.patience.is_zero() { ATTEMPT } else { self.patience })
     }
 
-    /// The error if the patience ended in silence: the last failure, which says more, if there was
-    /// one.
+    /// The error if patience ends without a response: the last failure if there was one, since it
+    /// says more.
     pub(crate) fn silence(&self) -> Error {
         let silence = || Status::deadline_exceeded("no token was received for too long").into();
         self.last.clone().unwrap_or_else(silence)
